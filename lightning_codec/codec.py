@@ -1,0 +1,259 @@
+"""The codec: pictures to bytes and back, with the network of any checkpoint."""
+
+import copy
+import hashlib
+import json
+import zlib
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_codec.bitstream import (
+    CdfTables,
+    Container,
+    CorruptError,
+    ImplausibleSizeError,
+    SymbolDecoder,
+    SymbolEncoder,
+    WrongModelError,
+    build_tables,
+    pack,
+    unpack,
+)
+from lightning_codec.checkpoint import CheckpointError, network_from_plain, network_to_plain, read_checkpoint
+from lightning_codec.entropy import GaussianParams, Pmf, Sites, gather, gaussian_pmfs, scale_index
+from lightning_codec.errors import UserError
+from lightning_codec.model import CompressionModel
+from lightning_codec.transforms import crop_to, pad_to_multiple, padded_size
+
+FINGERPRINT_BYTES = 4
+LATENT_STRIDE = 16
+HYPER_STRIDE = 64
+_MODEL_PREFIX = "model."
+
+
+class Encoded(NamedTuple):
+    """A coded picture, and the latents that its file stands for."""
+
+    data: bytes
+    y_hat: Tensor
+    """[1, M, h, w]"""
+
+
+class Decoded(NamedTuple):
+    """The latents of a file; everything a decoder, of either kind, starts from."""
+
+    y_hat: Tensor
+    """[1, M, h, w]"""
+    psi: Tensor
+    """hyper-features, [1, 2 N_h, h, w]"""
+    height: int
+    width: int
+    rounds: int
+    """calls of the arithmetic decoder: 1 for z and one per pass for y, whatever the image size"""
+
+
+class Codec:
+    """Compress and decompress with one network.
+
+        image ─► g_a ─► y ─► h_a ─► z ─► rANS ─► segment 0
+                        └─► walk of the entropy model ─► rANS ─► segment 1
+
+    The encoder and the decoder run the same walk on the same tensors, image by image, in float32. The network is
+    copied, so a training may go on meanwhile; probability tables are made from the weights when first needed.
+
+    Args:
+        model: the network, on any device.
+    """
+
+    def __init__(self, model: CompressionModel) -> None:
+        self.model = copy.deepcopy(model).eval().float().to(memory_format=torch.channels_last)
+        self.model.requires_grad_(False)
+
+    @classmethod
+    def load(cls, checkpoint: Path | str, device: str = "cpu") -> "Codec":
+        """The codec of a checkpoint as Lightning wrote it; nothing has to be converted or updated.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or not a checkpoint of this package.
+        """
+        content = read_checkpoint(checkpoint)
+        model = CompressionModel(network_from_plain(content.init_args["network"]))
+        weights = {
+            name.removeprefix(_MODEL_PREFIX): value
+            for name, value in content.state_dict.items()
+            if name.startswith(_MODEL_PREFIX)
+        }
+        try:
+            model.load_state_dict(weights, strict=True)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"{checkpoint}: its weights do not fit its own configuration: {reason}") from error
+        return cls(model.to(device))
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """First 4 bytes of the SHA-256 of configuration and weights; a file names the network it needs by it."""
+        return weights_digest(self.model)[:FINGERPRINT_BYTES]
+
+    @cached_property
+    def _y_tables(self) -> CdfTables:
+        return _tables(gaussian_pmfs())
+
+    @cached_property
+    def _z_tables(self) -> CdfTables:
+        return _tables(self.model.entropy.prior.pmfs())
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def compress(self, image: Tensor) -> bytes:
+        """Code one picture.
+
+        Args:
+            image: [3, H, W] in [0, 1], any size from 1x1 up.
+
+        Returns:
+            A complete `.lcb` file.
+
+        Raises:
+            ValueError: not an image of that form.
+            UserError: the network gives no finite latents for this image.
+        """
+        return self.encode(image).data
+
+    def decompress(self, data: bytes) -> Tensor:
+        """The distortion-oriented picture of a `.lcb` file: [3, H, W] in [0, 1].
+
+        Raises:
+            CodecError: one of its kinds (`lightning_codec.bitstream.errors`); the message says what is wrong.
+        """
+        decoded = self.decode(data)
+        with torch.inference_mode():
+            ladder = self.model.synthesize(decoded.psi, decoded.y_hat)
+            return crop_to(ladder.c0, decoded.height, decoded.width)[0].clamp(0.0, 1.0)
+
+    @torch.inference_mode()
+    def encode(self, image: Tensor) -> Encoded:
+        """As `compress`, and the rounded latents beside the bytes."""
+        if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point() or 0 in image.shape:
+            raise ValueError(f"expected a float image [3, H, W] in [0, 1], got {image.dtype} {tuple(image.shape)}")
+        entropy = self.model.entropy
+        x = pad_to_multiple(image[None].to(self._device, torch.float32))
+        y = self.model.g_a(x.contiguous(memory_format=torch.channels_last))
+        z_encoder, y_encoder = SymbolEncoder(), SymbolEncoder()
+        z_symbols = _symbols(entropy.h_a(y))
+        z_encoder.put(z_symbols.flatten(), self._z_indexes(z_symbols), self._z_tables)
+        crc = _crc(z_symbols, 0)
+        psi = entropy.h_s(z_symbols.float().to(self._device))
+        y_groups = entropy.split_groups(y)
+
+        def code(j: int, sites: Sites, params: GaussianParams) -> Tensor:
+            nonlocal crc
+            symbols = _symbols(gather(y_groups[j], sites) - params.mean)
+            y_encoder.put(symbols.flatten(), scale_index(params.log_scale).flatten().cpu(), self._y_tables)
+            crc = _crc(symbols, crc)
+            return symbols.to(params.mean) + params.mean
+
+        y_hat = entropy.walk(psi, code)
+        segments = (z_encoder.finish(), y_encoder.finish())
+        height, width = image.shape[-2:]
+        return Encoded(pack(Container(self.fingerprint, height, width, crc, segments)), y_hat)
+
+    @torch.inference_mode()
+    def decode(self, data: bytes) -> Decoded:
+        """The latents of a `.lcb` file, before any picture is made of them.
+
+        Raises:
+            CodecError: as `decompress`.
+        """
+        container = unpack(data)
+        self._check(container)
+        entropy = self.model.entropy
+        H, W = padded_size(container.height, container.width)
+        z_shape = (1, entropy.hyper_channels, H // HYPER_STRIDE, W // HYPER_STRIDE)
+        y_count = entropy.latent_channels * (H // LATENT_STRIDE) * (W // LATENT_STRIDE)
+        z_indexes = self._z_indexes(torch.empty(z_shape))
+        z_decoder = SymbolDecoder(container.segments[0], z_indexes.numel())
+        y_decoder = SymbolDecoder(container.segments[1], y_count)
+        z_symbols = z_decoder.get(z_indexes, self._z_tables).reshape(z_shape)
+        crc = _crc(z_symbols, 0)
+        psi = entropy.h_s(z_symbols.float().to(self._device))
+
+        def code(j: int, sites: Sites, params: GaussianParams) -> Tensor:
+            nonlocal crc
+            if not bool(torch.isfinite(params.log_scale).all()):
+                raise CorruptError("the latents lead to probabilities that are not numbers: the file is damaged")
+            indexes = scale_index(params.log_scale).flatten().cpu()
+            symbols = y_decoder.get(indexes, self._y_tables).reshape(params.mean.shape)
+            crc = _crc(symbols, crc)
+            return symbols.to(params.mean) + params.mean
+
+        y_hat = entropy.walk(psi, code)
+        if crc != container.latents_crc:
+            raise CorruptError(
+                "the decoded latents are not those of the encoder (CRC32): "
+                "the file was coded on a machine whose floating-point results differ, or is damaged"
+            )
+        rounds = z_decoder.rounds + y_decoder.rounds
+        return Decoded(y_hat, psi, container.height, container.width, rounds)
+
+    def _check(self, container: Container) -> None:
+        """Refuse another network's file, and a size that its bytes cannot hold, before any large allocation."""
+        if container.fingerprint != self.fingerprint:
+            raise WrongModelError(
+                f"coded with model {container.fingerprint.hex()}, this is model {self.fingerprint.hex()}: "
+                "give the checkpoint that the file was made with"
+            )
+        if len(container.segments) != 2:
+            raise CorruptError(f"{len(container.segments)} segments where this model writes 2")
+        H, W = padded_size(container.height, container.width)
+        entropy = self.model.entropy
+        counts = (
+            entropy.hyper_channels * (H // HYPER_STRIDE) * (W // HYPER_STRIDE),
+            entropy.latent_channels * (H // LATENT_STRIDE) * (W // LATENT_STRIDE),
+        )
+        for count, tables, segment in zip(counts, (self._z_tables, self._y_tables), container.segments, strict=True):
+            if count * tables.least_bits > 8 * len(segment) + 64:
+                raise ImplausibleSizeError(
+                    f"{container.width}x{container.height} pixels do not fit in {len(segment)} bytes: a wrong header"
+                )
+
+    def _z_indexes(self, z: Tensor) -> Tensor:
+        """Table of each hyper-symbol, its channel: int32 [numel]."""
+        _, channels, h, w = z.shape
+        return torch.arange(channels, dtype=torch.int32).repeat_interleave(h * w)
+
+
+def weights_digest(model: CompressionModel) -> bytes:
+    """SHA-256 over the configuration, and name, type, shape and bytes of every weight."""
+    digest = hashlib.sha256(json.dumps(network_to_plain(model.config), sort_keys=True).encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.digest()
+
+
+def _tables(pmfs: list[Pmf]) -> CdfTables:
+    return build_tables([p.probabilities for p in pmfs], [p.tail for p in pmfs], [p.offset for p in pmfs])
+
+
+def _symbols(values: Tensor) -> Tensor:
+    """Round to int32 on the CPU, in memory order channel, row, column.
+
+    Raises:
+        UserError: a value is not finite or far outside of any latent.
+    """
+    rounded = torch.round(values)
+    if not bool((rounded.abs() < 2**24).all()):
+        raise UserError("the network gives latents that are not finite: this checkpoint has diverged")
+    return rounded.to("cpu", torch.int32).contiguous()
+
+
+def _crc(symbols: Tensor, crc: int) -> int:
+    """Continue a CRC32 over the symbols as little-endian int32."""
+    return zlib.crc32(symbols.contiguous().numpy().astype("<i4").tobytes(), crc)

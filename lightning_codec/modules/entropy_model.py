@@ -1,0 +1,197 @@
+"""Training of the entropy codec: g_a, entropy model and ladder, by rate and distortion."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from pytorch_msssim import ms_ssim
+from torch import Tensor
+
+from lightning_codec.checkpoint import (
+    RECORD_KEY,
+    make_record,
+    network_from_plain,
+    network_to_plain,
+    read_checkpoint,
+)
+from lightning_codec.codec import Codec, weights_digest
+from lightning_codec.data import NamedImage
+from lightning_codec.entropy import RateSurrogate
+from lightning_codec.errors import UserError
+from lightning_codec.model import CompressionModel, ModelOutput, NetworkConfig
+from lightning_codec.modules.optimizer import OptimizerConfig, build_optimizer
+
+# Five scales of an 11-tap window.
+MS_SSIM_MIN_SIDE = 161
+
+
+class EvalStep(NamedTuple):
+    """What an evaluation step hands to the callbacks."""
+
+    x_hat: Tensor
+    """[1, 3, H, W] in [0, 1]"""
+    bpp_estimated: float
+    """bits of the rounded latents over original pixels"""
+    loss: float
+
+
+class RateDistortionLoss(NamedTuple):
+    """The loss and its two parts."""
+
+    loss: Tensor
+    bpp: Tensor
+    mse: Tensor
+
+
+def estimated_bits(output: ModelOutput) -> Tensor:
+    """-sum log2 P over all symbols of the batch: a scalar, float32."""
+    return -(output.y_likelihoods.log2().sum() + output.z_likelihoods.log2().sum())
+
+
+class EntropyModelModule(pl.LightningModule):
+    """L = bpp + lmbda * 255^2 * MSE (or bpp + lmbda * (1 - MS-SSIM)), images in [0, 1].
+
+    The rate is taken at noisy latents and everything downstream at rounded ones; in the last part of the training
+    (`hard_rate_fraction`) the rate is taken at the rounded latents as well, since at low rates the noise estimate is up
+    to 45 % above what a file costs.
+
+    Args:
+        network: the codec's network.
+        lmbda: weight of the distortion.
+        distortion: `mse` or `ms-ssim` (crops of more than 160 pixels).
+        optimizer: AdamW and its schedule.
+        hard_rate_fraction: share of the optimiser steps at the end that train on the hard rate, in [0, 1].
+        channels_last: memory layout of weights and images; faster for convolutions on every device.
+        compile: `torch.compile` the network.
+    """
+
+    def __init__(
+        self,
+        network: NetworkConfig,
+        lmbda: float,
+        distortion: Literal["mse", "ms-ssim"] = "mse",
+        optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
+        hard_rate_fraction: float = 0.15,
+        channels_last: bool = True,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= hard_rate_fraction <= 1.0:
+            raise UserError(f"hard_rate_fraction is {hard_rate_fraction}: it must lie in [0, 1]")
+        if lmbda <= 0.0:
+            raise UserError(f"lmbda is {lmbda}: it must be positive")
+        self.lmbda = lmbda
+        self.distortion = distortion
+        self.optimizer_config = optimizer
+        self.hard_rate_fraction = hard_rate_fraction
+        self.channels_last = channels_last
+        self.model = CompressionModel(network)
+        if channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        if compile:
+            self.model.compile()
+        self._record: dict[str, Any] = make_record(
+            type(self),
+            {
+                "network": network_to_plain(network),
+                "lmbda": lmbda,
+                "distortion": distortion,
+                "optimizer": {**asdict(optimizer), "step_milestones": list(optimizer.step_milestones)},
+                "hard_rate_fraction": hard_rate_fraction,
+                "channels_last": channels_last,
+                "compile": compile,
+            },
+        )
+        self._codec: tuple[bytes, Codec] | None = None
+
+    @classmethod
+    def from_checkpoint(cls, path: Path | str) -> "EntropyModelModule":
+        """The module of a checkpoint, with its weights.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or not a checkpoint of this package.
+        """
+        content = read_checkpoint(path)
+        args = dict(content.init_args)
+        args["network"] = network_from_plain(args["network"])
+        milestones = tuple(args["optimizer"]["step_milestones"])
+        args["optimizer"] = OptimizerConfig(**{**args["optimizer"], "step_milestones": milestones})
+        module = cls(**args)
+        module.load_state_dict(content.state_dict, strict=True)
+        return module
+
+    def codec(self) -> Codec:
+        """The codec of the weights as they are now; made anew only when they have changed."""
+        # By content: fused optimisers change weights without counting a version.
+        digest = weights_digest(self.model)
+        if self._codec is None or self._codec[0] != digest:
+            self._codec = (digest, Codec(self.model))
+        return self._codec[1]
+
+    def rate_surrogate(self) -> RateSurrogate:
+        """Where the training takes its rate at the current step."""
+        total = self.trainer.estimated_stepping_batches
+        return "hard" if self.global_step >= (1.0 - self.hard_rate_fraction) * total else "noise"
+
+    def _step(self, x: Tensor, rate: RateSurrogate) -> tuple[ModelOutput, RateDistortionLoss]:
+        """Forward pass and loss of images [B, 3, H, W]; the rate is per original pixel."""
+        output = self.model(x, rate)
+        bpp = estimated_bits(output) / (x.shape[0] * x.shape[-2] * x.shape[-1])
+        x_hat = output.x_hat.float()
+        mse = F.mse_loss(x_hat, x)
+        if self.distortion == "mse":
+            distortion = 255.0**2 * mse
+        else:
+            if min(x.shape[-2:]) < MS_SSIM_MIN_SIDE:
+                raise UserError(
+                    f"distortion ms-ssim needs images of at least {MS_SSIM_MIN_SIDE} pixels a side, "
+                    f"got {x.shape[-1]}x{x.shape[-2]}: raise data.crop_size"
+                )
+            distortion = 1.0 - ms_ssim(x_hat.clamp(0.0, 1.0), x, data_range=1.0)
+        return output, RateDistortionLoss(bpp + self.lmbda * distortion, bpp, mse)
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """One step on crops [B, 3, H, W]."""
+        x = batch.contiguous(memory_format=torch.channels_last) if self.channels_last else batch
+        _, losses = self._step(x, self.rate_surrogate())
+        values = {
+            "train/loss": losses.loss,
+            "train/bpp": losses.bpp,
+            "train/psnr": -10.0 * losses.mse.detach().log10(),
+        }
+        self.log_dict(values, prog_bar=True, batch_size=len(x))
+        return losses.loss
+
+    def _evaluate(self, batch: NamedImage) -> EvalStep:
+        output, losses = self._step(batch.image, "hard")
+        return EvalStep(output.x_hat.float().clamp(0.0, 1.0), float(losses.bpp), float(losses.loss))
+
+    def validation_step(  # type: ignore[override] # Lightning hands any object on to the callbacks
+        self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0
+    ) -> EvalStep:
+        """Reconstruction and estimated rate of one image, at its hard rate."""
+        return self._evaluate(batch)
+
+    def test_step(  # type: ignore[override] # Lightning hands any object on to the callbacks
+        self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0
+    ) -> EvalStep:
+        """As `validation_step`; the callbacks code the image as well."""
+        return self._evaluate(batch)
+
+    def predict_step(self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0) -> bytes:
+        """The `.lcb` file of one image."""
+        return self.codec().compress(batch.image[0])
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """One AdamW, its rate set anew at every optimiser step."""
+        total = int(min(self.trainer.estimated_stepping_batches, 2**31))
+        optimizer, schedule = build_optimizer(self.model, self.optimizer_config, total)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write what the checkpoint has to say about itself."""
+        checkpoint[RECORD_KEY] = self._record
