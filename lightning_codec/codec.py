@@ -30,6 +30,7 @@ from lightning_codec.model import CompressionModel
 from lightning_codec.transforms import crop_to, pad_to_multiple, padded_size
 
 FINGERPRINT_BYTES = 4
+RANGE_TOLERANCE = 1e-3
 LATENT_STRIDE = 16
 HYPER_STRIDE = 64
 _MODEL_PREFIX = "model."
@@ -100,11 +101,13 @@ class Codec:
         return weights_digest(self.model)[:FINGERPRINT_BYTES]
 
     @cached_property
-    def _y_tables(self) -> CdfTables:
+    def y_tables(self) -> CdfTables:
+        """One table per level of the scale table."""
         return _tables(gaussian_pmfs())
 
     @cached_property
-    def _z_tables(self) -> CdfTables:
+    def z_tables(self) -> CdfTables:
+        """One table per hyper-channel, from the weights."""
         return _tables(self.model.entropy.prior.pmfs())
 
     @property
@@ -142,12 +145,25 @@ class Codec:
         """As `compress`, and the rounded latents beside the bytes."""
         if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point() or 0 in image.shape:
             raise ValueError(f"expected a float image [3, H, W] in [0, 1], got {image.dtype} {tuple(image.shape)}")
-        entropy = self.model.entropy
+        if not bool((image >= -RANGE_TOLERANCE).all() and (image <= 1 + RANGE_TOLERANCE).all()):
+            raise ValueError(f"expected values in [0, 1], got {image.min():.4g} to {image.max():.4g}")
         x = pad_to_multiple(image[None].to(self._device, torch.float32))
-        y = self.model.g_a(x.contiguous(memory_format=torch.channels_last))
+        height, width = image.shape[-2:]
+        return self.encode_latents(self.model.g_a(x.contiguous(memory_format=torch.channels_last)), height, width)
+
+    @torch.inference_mode()
+    def encode_latents(self, y: Tensor, height: int, width: int) -> Encoded:
+        """Code latents that are already there.
+
+        Args:
+            y: g_a of the padded image, [1, M, H/16, W/16].
+            height: of the original image, in pixels.
+            width: of the original image.
+        """
+        entropy = self.model.entropy
         z_encoder, y_encoder = SymbolEncoder(), SymbolEncoder()
         z_symbols = _symbols(entropy.h_a(y))
-        z_encoder.put(z_symbols.flatten(), self._z_indexes(z_symbols), self._z_tables)
+        z_encoder.put(z_symbols.flatten(), self._z_indexes(z_symbols), self.z_tables)
         crc = _crc(z_symbols, 0)
         psi = entropy.h_s(z_symbols.float().to(self._device))
         y_groups = entropy.split_groups(y)
@@ -155,13 +171,12 @@ class Codec:
         def code(j: int, sites: Sites, params: GaussianParams) -> Tensor:
             nonlocal crc
             symbols = _symbols(gather(y_groups[j], sites) - params.mean)
-            y_encoder.put(symbols.flatten(), scale_index(params.log_scale).flatten().cpu(), self._y_tables)
+            y_encoder.put(symbols.flatten(), scale_index(params.log_scale).flatten().cpu(), self.y_tables)
             crc = _crc(symbols, crc)
             return symbols.to(params.mean) + params.mean
 
         y_hat = entropy.walk(psi, code)
         segments = (z_encoder.finish(), y_encoder.finish())
-        height, width = image.shape[-2:]
         return Encoded(pack(Container(self.fingerprint, height, width, crc, segments)), y_hat)
 
     @torch.inference_mode()
@@ -180,7 +195,7 @@ class Codec:
         z_indexes = self._z_indexes(torch.empty(z_shape))
         z_decoder = SymbolDecoder(container.segments[0], z_indexes.numel())
         y_decoder = SymbolDecoder(container.segments[1], y_count)
-        z_symbols = z_decoder.get(z_indexes, self._z_tables).reshape(z_shape)
+        z_symbols = z_decoder.get(z_indexes, self.z_tables).reshape(z_shape)
         crc = _crc(z_symbols, 0)
         psi = entropy.h_s(z_symbols.float().to(self._device))
 
@@ -189,7 +204,7 @@ class Codec:
             if not bool(torch.isfinite(params.log_scale).all()):
                 raise CorruptError("the latents lead to probabilities that are not numbers: the file is damaged")
             indexes = scale_index(params.log_scale).flatten().cpu()
-            symbols = y_decoder.get(indexes, self._y_tables).reshape(params.mean.shape)
+            symbols = y_decoder.get(indexes, self.y_tables).reshape(params.mean.shape)
             crc = _crc(symbols, crc)
             return symbols.to(params.mean) + params.mean
 
@@ -217,7 +232,7 @@ class Codec:
             entropy.hyper_channels * (H // HYPER_STRIDE) * (W // HYPER_STRIDE),
             entropy.latent_channels * (H // LATENT_STRIDE) * (W // LATENT_STRIDE),
         )
-        for count, tables, segment in zip(counts, (self._z_tables, self._y_tables), container.segments, strict=True):
+        for count, tables, segment in zip(counts, (self.z_tables, self.y_tables), container.segments, strict=True):
             if count * tables.least_bits > 8 * len(segment) + 64:
                 raise ImplausibleSizeError(
                     f"{container.width}x{container.height} pixels do not fit in {len(segment)} bytes: a wrong header"

@@ -28,6 +28,7 @@ class ChannelLayerNorm(nn.Module):
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # the first caller may be an evaluation, and a later one a training step
 def allowed_keys(height: int, width: int, window: int, shift: int) -> Tensor:
     """Which keys each query may look at: bool [windows, P^2, P^2] (query, key), on the CPU.
 

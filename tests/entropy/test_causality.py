@@ -130,6 +130,21 @@ def test_parameters_do_not_depend_on_the_rest_of_the_batch() -> None:
             assert torch.allclose(as_one(params), as_one(together[key])[b : b + 1], atol=1e-6, rtol=0)
 
 
+def test_rounded_latents_are_within_half_of_the_latents_channel_by_channel() -> None:
+    model = tiny_model()
+    y, _ = random_latents()
+    with torch.no_grad():
+        assert (model(y, "hard").y_hat - y).abs().max() <= 0.5 + 1e-5
+
+
+def test_a_grid_seen_first_by_an_evaluation_can_be_trained_on() -> None:
+    model = tiny_model()
+    y, _ = random_latents(h=20, w=4)  # a grid that no other test has put into the cache of masks
+    with torch.inference_mode():
+        model(y, "hard")
+    model(y, "noise").y_likelihoods.log().sum().backward()
+
+
 def test_train_and_eval_mode_give_the_same_parameters() -> None:
     model = tiny_model()
     y, psi = random_latents()
