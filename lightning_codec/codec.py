@@ -71,7 +71,7 @@ class Codec:
     """
 
     def __init__(self, model: CompressionModel) -> None:
-        self.model = copy.deepcopy(model).eval().float().to(memory_format=torch.channels_last)
+        self.model = copy.deepcopy(model).eval().float().to(memory_format=torch.contiguous_format)
         self.model.requires_grad_(False)
 
     @classmethod
@@ -149,7 +149,7 @@ class Codec:
             raise ValueError(f"expected values in [0, 1], got {image.min():.4g} to {image.max():.4g}")
         x = pad_to_multiple(image[None].to(self._device, torch.float32))
         height, width = image.shape[-2:]
-        return self.encode_latents(self.model.g_a(x.contiguous(memory_format=torch.channels_last)), height, width)
+        return self.encode_latents(self.model.g_a(x), height, width)
 
     @torch.inference_mode()
     def encode_latents(self, y: Tensor, height: int, width: int) -> Encoded:

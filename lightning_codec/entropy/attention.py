@@ -83,21 +83,48 @@ def masked_softmax(logits: Tensor, allowed: Tensor) -> Tensor:
     return torch.softmax(logits.masked_fill(~allowed, lowest), dim=-1) * allowed
 
 
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def packed_mask(height: int, width: int, window: int, shift: int, all_queries: bool) -> Tensor | None:
+    """`allowed_keys` of the queries and keys that are computed: bool [windows, queries, P^2 / 2], on the CPU.
+
+    None where every one of them is allowed: plain windows on a grid of whole ones need no mask at all.
+    """
+    anchor, other = window_tokens(window)
+    mask = allowed_keys(height, width, window, shift)[:, :, anchor]
+    mask = mask if all_queries else mask[:, other]
+    return None if bool(mask.all()) else mask
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def window_tokens(window: int) -> tuple[Tensor, Tensor]:
+    """Tokens of a window that are anchors, and those that are not: int64 [P^2 / 2] each.
+
+    They are the same in every window, shifted or not: P is even, and the roll moves rows and columns alike.
+    """
+    anchors = anchor_mask(window, window).flatten()
+    return anchors.nonzero()[:, 0], (~anchors).nonzero()[:, 0]
+
+
 class MaskedWindowAttention(nn.Module):
     """W-MSA or SW-MSA over the anchors of each window, with a relative position bias (paper, global context).
 
     logits_pq = <Q_p, K_q> / sqrt(d_h) + b(delta_pq), masked by `allowed_keys`. Q, K and V come from a 1x1 convolution
-    and a depth-wise 3x3 one.
+    and a depth-wise 3x3 one. Keys that can never be allowed, and queries whose result the layer throws away, are left
+    out before the product: a quarter of the pairs remains.
 
     Args:
         width: D, channels of a token.
         window: P.
         shift: 0 (W-MSA) or P/2 (SW-MSA).
         bias: kind of the relative position bias.
+        update_anchors: the anchors are queries as well; otherwise the output there is a constant, not to be used.
     """
 
-    def __init__(self, width: int, window: int, shift: int, bias: BiasKind) -> None:
+    def __init__(self, width: int, window: int, shift: int, bias: BiasKind, update_anchors: bool) -> None:
         super().__init__()
+        self.update_anchors = update_anchors
         self.heads = max(1, width // HEAD_DIM)
         while width % self.heads:
             self.heads -= 1
@@ -118,22 +145,37 @@ class MaskedWindowAttention(nn.Module):
         qkv = F.pad(self.to_qkv(x), (0, W - width, 0, H - height))
         if s:
             qkv = qkv.roll((-s, -s), (2, 3))
-        tokens = partition(qkv, P)
-        heads = tokens.reshape(*tokens.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        attended = self._attend(heads, allowed_keys(height, width, P, s).to(x.device))
-        merged = unpartition(attended, P, H, W)
+        merged = unpartition(self._attend(partition(qkv, P), height, width), P, H, W)
         if s:
             merged = merged.roll((s, s), (2, 3))
         out: Tensor = self.project(merged[..., :height, :width])
         return out
 
-    def _attend(self, qkv: Tensor, allowed: Tensor) -> Tensor:
-        """qkv [3, B * windows, n_h, P^2, d_h], allowed [windows, P^2, P^2] -> [B * windows, P^2, D]."""
-        q, k, v = qkv.unbind(0)
-        logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + self.bias().to(q)
-        by_image = logits.reshape(-1, len(allowed), *logits.shape[1:])
-        weights = masked_softmax(by_image, allowed[:, None]).flatten(0, 1)
-        return (weights.to(v.dtype) @ v).transpose(1, 2).flatten(-2)
+    def _attend(self, tokens: Tensor, height: int, width: int) -> Tensor:
+        """tokens [B * windows, P^2, 3 D] of a grid of height x width -> [B * windows, P^2, D]."""
+        anchor, other = (index.to(tokens.device) for index in window_tokens(self.window))
+        q, k, v = tokens.chunk(3, dim=-1)
+        bias = self.bias().to(q)
+        if not self.update_anchors:
+            q = q[:, other]
+            bias = bias if bias.shape[1] == 1 else bias[:, other]
+        bias = bias if bias.shape[2] == 1 else bias[:, :, anchor]
+        q, k, v = (self._heads(part) for part in (q, k[:, anchor], v[:, anchor]))
+        logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + bias
+        mask = packed_mask(height, width, self.window, self.shift, self.update_anchors)
+        if mask is None:
+            weights = torch.softmax(logits, dim=-1)
+        else:
+            by_image = logits.reshape(-1, len(mask), *logits.shape[1:])
+            weights = masked_softmax(by_image, mask[:, None].to(logits.device)).flatten(0, 1)
+        attended = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(-2)
+        if self.update_anchors:
+            return attended
+        return attended.new_zeros(*tokens.shape[:2], attended.shape[-1]).index_copy(1, other, attended)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """[windows, tokens, D] -> [windows, n_h, tokens, d_h]."""
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class AttentionLayer(nn.Module):
@@ -143,10 +185,10 @@ class AttentionLayer(nn.Module):
     the anchors too, which are the keys of the next layer.
     """
 
-    def __init__(self, width: int, window: int, shift: int, bias: BiasKind) -> None:
+    def __init__(self, width: int, window: int, shift: int, bias: BiasKind, update_anchors: bool) -> None:
         super().__init__()
         self.norm_attention = ChannelLayerNorm(width)
-        self.attention = MaskedWindowAttention(width, window, shift, bias)
+        self.attention = MaskedWindowAttention(width, window, shift, bias, update_anchors)
         self.norm_mlp = ChannelLayerNorm(width)
         self.mlp = nn.Sequential(
             nn.Conv2d(width, MLP_RATIO * width, kernel_size=1),

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_codec.entropy.attention import AttentionLayer
-from lightning_codec.entropy.checkerboard import anchor_mask
+from lightning_codec.entropy.checkerboard import Sites, anchor_mask, scatter
 from lightning_codec.entropy.config import EntropyConfig
 
 # Widths of g_ch at M = 320 (ELIC); they scale with M.
@@ -26,24 +26,30 @@ def channel_context(seen_channels: int, out_channels: int, latent_channels: int)
 
 
 class LocalContext(nn.Module):
-    """g_ls: a 5x5 convolution whose 12 taps of odd distance are kept: from a non-anchor they all hit anchors.
+    """g_ls: a masked 5x5 convolution that keeps the 12 taps of odd distance, which from a non-anchor hit anchors.
+
+    Only these taps and only the non-anchors are computed, a quarter of the whole convolution: the anchors of even and
+    of odd rows make two dense grids of half the height and width, and on those the taps are a 3x2 kernel (rows of the
+    same parity) and a 2x3 one (the others). The remaining 13 weights are never read.
 
     Args:
         channels: C_j.
     """
 
-    taps: Tensor
-
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, 2 * channels, kernel_size=5, padding=2)
-        # Around the centre (2, 2) parity is that of the sum: not an anchor means odd.
-        self.register_buffer("taps", (~anchor_mask(5, 5)).float(), persistent=False)
 
     def forward(self, y_anchor: Tensor) -> Tensor:
-        """y_anchor [B, C_j, h, w], zero at non-anchors -> [B, 2 C_j, h, w]; meant for the non-anchors only."""
-        # The product, rather than zeroed weights: an optimiser may write into the weights at any time.
-        return F.conv2d(y_anchor, self.conv.weight * self.taps, self.conv.bias, padding=2)
+        """phi_ls: y_anchor [B, C_j, h, w] (h and w even) -> [B, 2 C_j, h, w], zero at the anchors."""
+        weight, bias = self.conv.weight, self.conv.bias
+        same, other = weight[:, :, 0::2, 1::2], weight[:, :, 1::2, 0::2]
+        even, odd = y_anchor[:, :, 0::2, 0::2], y_anchor[:, :, 1::2, 1::2]
+        # Pads (left, right, top, bottom) place the kernels: in even rows the non-anchor stands between the anchors
+        # c and c + 1 of its row, in odd rows between c - 1 and c.
+        even_rows = F.conv2d(F.pad(even, (0, 1, 1, 1)), same, bias) + F.conv2d(F.pad(odd, (1, 1, 1, 0)), other)
+        odd_rows = F.conv2d(F.pad(odd, (1, 0, 1, 1)), same, bias) + F.conv2d(F.pad(even, (1, 1, 0, 1)), other)
+        return scatter(torch.stack([even_rows, odd_rows], dim=-2).flatten(-3, -2), Sites.NON_ANCHOR)
 
 
 class GlobalContext(nn.Module):
@@ -66,7 +72,7 @@ class GlobalContext(nn.Module):
         self.embed_anchor = nn.Conv2d(channels, width, kernel_size=1)
         self.embed_local = nn.Conv2d(2 * channels, width, kernel_size=1) if config.local_context else None
         self.layers = nn.ModuleList(
-            AttentionLayer(width, config.window, shift, config.position_bias)
+            AttentionLayer(width, config.window, shift, config.position_bias, config.update_anchors)
             for _ in range(config.blocks)
             for shift in (0, config.window // 2)
         )

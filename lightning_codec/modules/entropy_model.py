@@ -36,13 +36,15 @@ class EvalStep(NamedTuple):
     """[1, 3, H, W] in [0, 1]"""
     bpp_estimated: float
     """bits of the rounded latents over original pixels"""
-    loss: float
+    loss: float | None
+    """None for an image that is too small for the distortion"""
 
 
 class RateDistortionLoss(NamedTuple):
-    """The loss and its two parts."""
+    """The loss and its parts."""
 
-    loss: Tensor
+    loss: Tensor | None
+    """None where the images are too small for the distortion"""
     bpp: Tensor
     mse: Tensor
 
@@ -145,19 +147,21 @@ class EntropyModelModule(pl.LightningModule):
         mse = F.mse_loss(x_hat, x)
         if self.distortion == "mse":
             distortion = 255.0**2 * mse
-        else:
-            if min(x.shape[-2:]) < MS_SSIM_MIN_SIDE:
-                raise UserError(
-                    f"distortion ms-ssim needs images of at least {MS_SSIM_MIN_SIDE} pixels a side, "
-                    f"got {x.shape[-1]}x{x.shape[-2]}: raise data.crop_size"
-                )
+        elif min(x.shape[-2:]) >= MS_SSIM_MIN_SIDE:
             distortion = 1.0 - ms_ssim(x_hat.clamp(0.0, 1.0), x, data_range=1.0)
+        else:
+            return output, RateDistortionLoss(None, bpp, mse)
         return output, RateDistortionLoss(bpp + self.lmbda * distortion, bpp, mse)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """One step on crops [B, 3, H, W]."""
         x = batch.contiguous(memory_format=torch.channels_last) if self.channels_last else batch
         _, losses = self._step(x, self.rate_surrogate())
+        if losses.loss is None:
+            raise UserError(
+                f"distortion ms-ssim needs crops of at least {MS_SSIM_MIN_SIDE} pixels a side, "
+                f"data.crop_size is {x.shape[-1]}: raise it"
+            )
         values = {
             "train/loss": losses.loss,
             "train/bpp": losses.bpp,
@@ -168,7 +172,8 @@ class EntropyModelModule(pl.LightningModule):
 
     def _evaluate(self, batch: NamedImage) -> EvalStep:
         output, losses = self._step(batch.image, "hard")
-        return EvalStep(output.x_hat.float().clamp(0.0, 1.0), float(losses.bpp), float(losses.loss))
+        loss = None if losses.loss is None else float(losses.loss)
+        return EvalStep(output.x_hat.float().clamp(0.0, 1.0), float(losses.bpp), loss)
 
     def validation_step(  # type: ignore[override] # Lightning hands any object on to the callbacks
         self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0

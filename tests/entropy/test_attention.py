@@ -11,6 +11,8 @@ from lightning_codec.entropy.attention import (
     partition,
     unpartition,
 )
+from lightning_codec.entropy.checkerboard import anchor_mask
+from lightning_codec.entropy.config import BiasKind
 
 
 def coordinates(h: int, w: int, P: int, shift: int) -> torch.Tensor:
@@ -65,6 +67,43 @@ def test_masked_softmax_is_exactly_zero_on_masked_keys_and_sums_to_one() -> None
     assert torch.allclose(weights.double(), reference, atol=1e-6)
 
 
+@pytest.mark.parametrize("bias", ["laplacian", "learned", "none"])
+@pytest.mark.parametrize(("h", "w", "shift"), [(8, 12, 0), (8, 12, 2), (5, 7, 0), (6, 10, 2)])
+def test_leaving_pairs_out_changes_nothing_where_the_result_is_used(bias: BiasKind, h: int, w: int, shift: int) -> None:
+    torch.manual_seed(0)
+    layer = MaskedWindowAttention(32, 4, shift, bias, update_anchors=True)
+    with torch.no_grad():
+        for p in layer.bias.parameters():
+            p.add_(0.5 * torch.randn_like(p))
+    x = torch.randn(2, 32, h, w)
+    everything = layer(x)
+    layer.update_anchors = False
+    assert torch.allclose(layer(x)[..., ~anchor_mask(h, w)], everything[..., ~anchor_mask(h, w)], atol=1e-5)
+    assert torch.allclose(everything, dense_attention(layer, x, shift), atol=1e-5)
+
+
+def dense_attention(layer: MaskedWindowAttention, x: torch.Tensor, shift: int) -> torch.Tensor:
+    """The definition, pair by pair in float64: no windows, no roll, no packing."""
+    h, w = x.shape[-2:]
+    P, n = layer.window, layer.heads
+    q, k, v = layer.to_qkv(x).double().flatten(2).chunk(3, dim=1)
+    q, k, v = (part.unflatten(1, (n, -1)) for part in (q, k, v))
+    rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    rows, columns = rows.flatten(), columns.flatten()
+    # Sites are in one window if the window grid, moved by the shift, does not part them.
+    window = (rows + P - shift) // P * 1000 + (columns + P - shift) // P
+    together = window[:, None] == window[None, :]
+    seen = together & ((rows + columns) % 2 == 0)[None, :]
+    inside = ((rows + P - shift) % P) * P + (columns + P - shift) % P
+    bias = layer.bias().double()
+    bias = bias.expand(n, P * P, P * P)[:, inside][:, :, inside]
+    logits = torch.einsum("bnds,bndt->bnst", q, k) / q.shape[2] ** 0.5 + bias
+    weights = logits.masked_fill(~seen, -torch.inf).softmax(-1).nan_to_num()
+    out = torch.einsum("bnst,bndt->bnds", weights, v).flatten(1, 2).unflatten(2, (h, w))
+    projected: torch.Tensor = layer.project(out.float())
+    return projected
+
+
 def test_partition_is_undone() -> None:
     x = torch.arange(2 * 3 * 8 * 12.0).reshape(2, 3, 8, 12)
     windows = partition(x, 4)
@@ -75,7 +114,7 @@ def test_partition_is_undone() -> None:
 def isolated(shift: int, P: int = 4) -> MaskedWindowAttention:
     """Attention whose depth-wise convolution is the identity, so that only the windows carry anything."""
     torch.manual_seed(0)
-    layer = MaskedWindowAttention(8, P, shift, "laplacian")
+    layer = MaskedWindowAttention(8, P, shift, "laplacian", update_anchors=False)
     depthwise = layer.to_qkv[1]
     assert isinstance(depthwise, nn.Conv2d)
     with torch.no_grad():

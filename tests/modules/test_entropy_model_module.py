@@ -55,13 +55,16 @@ def test_the_loss_is_bpp_plus_weighted_squared_error_per_original_pixel() -> Non
     assert torch.equal(step.x_hat, output.x_hat.clamp(0, 1))
 
 
-def test_ms_ssim_distortion_is_zero_for_a_perfect_picture_and_needs_room() -> None:
+def test_ms_ssim_distortion_lies_between_zero_and_one_and_needs_room(tmp_path: Path) -> None:
     module = tiny_module(distortion="ms-ssim")
     with torch.no_grad():
         _, losses = module._step(torch.rand(1, 3, 176, 176), "hard")
+    assert losses.loss is not None
     assert 0 < float(losses.loss - losses.bpp) / 0.01 <= 1.0
     with pytest.raises(UserError, match="at least 161 pixels"):
-        module._step(torch.rand(1, 3, 128, 128), "hard")
+        trainer(tmp_path, 1).fit(module, crops(1))
+    with torch.no_grad():
+        assert module.validation_step(NamedImage(torch.rand(1, 3, 128, 200), "small"), 0).loss is None
 
 
 @pytest.mark.parametrize("changes", [{"lmbda": 0.0}, {"hard_rate_fraction": 1.5}])
@@ -116,14 +119,20 @@ def test_the_learning_rate_follows_the_schedule_by_optimiser_steps(tmp_path: Pat
     assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01 * config.factor(4, 4), abs=1e-9)
 
 
+def loss_of(module: EntropyModelModule, images: torch.Tensor) -> float:
+    loss = module._step(images, "hard")[1].loss
+    assert loss is not None
+    return float(loss)
+
+
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
     module = tiny_module(optimizer=OptimizerConfig(lr=1e-2, warmup_steps=5), hard_rate_fraction=0.2)
     images = next(iter(crops(1, batch_size=4)))
     with torch.no_grad():
-        before = float(module._step(images, "hard")[1].loss)
+        before = loss_of(module, images)
     trainer(tmp_path, 60).fit(module, DataLoader(list(images) * 60, batch_size=4))  # type: ignore[arg-type]
     with torch.no_grad():
-        after = float(module._step(images, "hard")[1].loss)
+        after = loss_of(module, images)
     assert after < 0.7 * before
 
 

@@ -1,0 +1,27 @@
+"""Callbacks of the Trainer; each is imported when it is first asked for."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_codec.callbacks.non_finite import NonFiniteGuard
+    from lightning_codec.callbacks.predict_writer import LcbWriter
+    from lightning_codec.callbacks.progress import CodecProgressBar
+    from lightning_codec.callbacks.rate_distortion import RateDistortion
+    from lightning_codec.callbacks.reconstructions import Reconstructions
+
+__all__ = ["CodecProgressBar", "LcbWriter", "NonFiniteGuard", "RateDistortion", "Reconstructions"]
+
+_HOMES = {
+    "CodecProgressBar": "progress",
+    "LcbWriter": "predict_writer",
+    "NonFiniteGuard": "non_finite",
+    "RateDistortion": "rate_distortion",
+    "Reconstructions": "reconstructions",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the signature of PEP 562
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

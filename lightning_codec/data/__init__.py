@@ -1,0 +1,18 @@
+"""Images for training and evaluation; heavy imports wait until `CompressionDataModule` is asked for."""
+
+from typing import TYPE_CHECKING, Any
+
+from lightning_codec.data.types import NamedImage
+
+if TYPE_CHECKING:
+    from lightning_codec.data.datamodule import CompressionDataModule
+
+__all__ = ["CompressionDataModule", "NamedImage"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the signature of PEP 562
+    if name == "CompressionDataModule":
+        from lightning_codec.data.datamodule import CompressionDataModule
+
+        return CompressionDataModule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,94 @@
+"""Every configuration that is shipped can be read, makes a model, and trains."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torchvision.utils import save_image
+
+from lightning_codec.checkpoint import network_from_plain
+from lightning_codec.cli import main
+from lightning_codec.codec import Codec
+from lightning_codec.model import CompressionModel, NetworkConfig
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+EXPERIMENTS = sorted((CONFIGS / "experiment").glob("*.yaml"))
+PRESETS = sorted((CONFIGS / "model").glob("*.yaml"))
+
+
+def preset(path: Path) -> NetworkConfig:
+    return network_from_plain(yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_presets_have_the_stated_widths_and_run(path: Path) -> None:
+    expected = {
+        "tiny": ((24, 32, 48), (2, 2, 4, 8, 24), 16, 4, 1),
+        "small": ((48, 64, 96), (4, 4, 8, 16, 48), 48, 4, 1),
+        "base": ((96, 128, 160), (8, 8, 16, 32, 96), 96, 8, 2),
+        "paper": ((192, 192, 192), (16, 16, 32, 64, 192), 192, 8, 2),
+    }[path.stem]
+    config = preset(path)
+    model = CompressionModel(config).eval()
+    entropy = config.entropy
+    assert (config.channels, model.entropy.widths, entropy.hyper_channels, entropy.window, entropy.blocks) == expected
+    with torch.no_grad():
+        assert torch.isfinite(model(torch.rand(1, 3, 64, 64), "hard").x_hat).all()
+
+
+def train_two_steps(config: Path, folder: Path, *more: str) -> Path:
+    arguments = ["--config", str(config), "--trainer.max_steps", "2", "--trainer.default_root_dir", str(folder)]
+    arguments += ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--data.num_workers", "0"]
+    arguments += ["--data.batch_size", "1", "--data.samples_per_epoch", "2", "--data.crop_size", "64"]
+    assert main(["fit", *arguments, "--data.eval_limit", "1", "--trainer.num_sanity_val_steps", "0", *more]) == 0
+    return folder / "version_0" / "checkpoints" / "last.ckpt"
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_experiment_trains(path: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    save_image(torch.rand(3, 96, 96), photos / "a.png")
+    folders = f"[{photos}]"
+    more = ["--data.train_folders", folders, "--data.eval_sets", folders]
+    if "paper" in path.stem:  # the size itself is tested above
+        more += ["--model.init_args.network", str(CONFIGS / "model" / "tiny.yaml")]
+    checkpoint = train_two_steps(path, tmp_path / "run", *more)
+    record = torch.load(checkpoint, weights_only=True)["lightning_codec"]["init_args"]
+    assert record["lmbda"] == yaml.safe_load(path.read_text())["model"]["init_args"]["lmbda"]
+
+
+def test_the_quickstart_trains_tests_and_writes_pictures(tmp_path: Path) -> None:
+    config = CONFIGS / "quickstart.yaml"
+    checkpoint = train_two_steps(config, tmp_path)
+    arguments = ["--config", str(config), "--ckpt_path", str(checkpoint), "--trainer.default_root_dir", str(tmp_path)]
+    assert main(["test", *arguments, "--data.eval_limit", "1"]) == 0
+    folder = tmp_path / "version_1"
+    (coded,) = (folder / "reconstructions" / "dead_leaves").glob("*.lcb")
+    rows = (folder / "metrics" / "test_dead_leaves.csv").read_text().splitlines()
+    header, row = (line.split(",") for line in rows)
+    assert int(row[header.index("bytes")]) == coded.stat().st_size
+    assert Codec.load(checkpoint).decompress(coded.read_bytes()).shape == (3, 256, 256)
+
+
+@pytest.mark.parametrize(
+    ("setting", "read"),
+    [
+        ("entropy.position_bias=learned", lambda n: n["entropy"]["position_bias"] == "learned"),
+        ("entropy.global_context=false", lambda n: n["entropy"]["global_context"] is False),
+        ("entropy.local_context=false", lambda n: n["entropy"]["local_context"] is False),
+        ("entropy.channel_groups=even", lambda n: n["entropy"]["channel_groups"] == "even"),
+        ("entropy.channel_groups=[10,30]", lambda n: n["entropy"]["channel_groups"] == [10, 30]),
+        ("entropy.checkerboard=false", lambda n: n["entropy"]["checkerboard"] is False),
+        ("latent_residual_prediction=true", lambda n: n["latent_residual_prediction"] is True),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_every_part_is_switched_by_one_value(setting: str, read, tmp_path: Path) -> None:
+    checkpoint = train_two_steps(CONFIGS / "quickstart.yaml", tmp_path, f"--model.init_args.network.{setting}")
+    assert read(torch.load(checkpoint, weights_only=True)["lightning_codec"]["init_args"]["network"])
+    image = torch.rand(3, 30, 50)
+    codec = Codec.load(checkpoint)
+    encoded = codec.encode(image)
+    assert torch.equal(codec.decode(encoded.data).y_hat, encoded.y_hat)
