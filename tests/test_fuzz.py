@@ -19,7 +19,7 @@ def test_mutated_files_end_in_typed_errors(tmp_path: Path, count: int, valid_che
     codec = Codec(tiny_compression_model())
     for number, size in enumerate([(64, 64), (120, 200), (1, 1)]):
         (tmp_path / f"{number}.lcb").write_bytes(codec.compress(picture(*size, seed=number)))
-    command = [sys.executable, "-m", "tests.fuzz_child", "tiny", tmp_path, str(count), str(int(valid_checksums))]
+    command = [sys.executable, "-m", "tests.fuzz_child", "tiny", str(tmp_path), str(count), str(int(valid_checksums))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-2000:]  # a signal is a negative code
     result = json.loads(done.stdout)

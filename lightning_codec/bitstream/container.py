@@ -140,9 +140,7 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     _need(data, len(MAGIC) + 1)
     version = data[len(MAGIC)]
     if version != VERSION:
-        raise UnknownVersionError(
-            f"the file has format version {version}, this program reads {VERSION}: update it"
-        )
+        raise UnknownVersionError(f"the file has format version {version}, this program reads {VERSION}: update it")
     at = len(MAGIC) + 1 + FINGERPRINT_BYTES
     _need(data, at)
     fingerprint = data[at - FINGERPRINT_BYTES : at]
@@ -164,9 +162,7 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     header_bytes = covered_bytes + 4 * count
     _need(data, header_bytes + sum(lengths))
     if len(data) > header_bytes + sum(lengths):
-        raise CorruptError(
-            f"the file has {len(data)} bytes, {header_bytes + sum(lengths)} are announced: get it again"
-        )
+        raise CorruptError(f"the file has {len(data)} bytes, {header_bytes + sum(lengths)} are announced: get it again")
     latents_crc, *crcs = (int.from_bytes(data[i : i + 4], "little") for i in range(at, header_bytes, 4))
     return Header(
         version,
@@ -198,9 +194,7 @@ def _segments(data: bytes, header: Header) -> list[bytes]:
 
 def _need(data: bytes, size: int) -> None:
     if len(data) < size:
-        raise TruncatedError(
-            f"the file ends at byte {len(data)}, at least {size} are announced: get it again"
-        )
+        raise TruncatedError(f"the file ends at byte {len(data)}, at least {size} are announced: get it again")
 
 
 def _u32(value: int) -> bytes:

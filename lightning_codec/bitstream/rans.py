@@ -60,9 +60,7 @@ class SymbolEncoder:
         """
         index = _checked_indexes(indexes, tables)
         if symbols.dtype != torch.int32 or symbols.shape != indexes.shape:
-            raise ValueError(
-                f"symbols are {symbols.dtype} {list(symbols.shape)}, not int32 {list(indexes.shape)}"
-            )
+            raise ValueError(f"symbols are {symbols.dtype} {list(symbols.shape)}, not int32 {list(indexes.shape)}")
         entries = symbols.cpu().numpy() - tables.first_symbols[index]
         tail = tables.tail_entries[index]
         outside = (entries < 0) | (entries >= tail)
@@ -113,13 +111,9 @@ class SymbolDecoder:
         if len(data) < STATE_BYTES:
             raise TruncatedError(f"a coded segment has {len(data)} bytes, at least {STATE_BYTES} are needed")
         if len(data) % 4:
-            raise CorruptError(
-                f"a coded segment has {len(data)} bytes, not a multiple of 4: the file is damaged"
-            )
+            raise CorruptError(f"a coded segment has {len(data)} bytes, not a multiple of 4: the file is damaged")
         if not _STATE_MIN <= int.from_bytes(data[:STATE_BYTES], "little") < _STATE_END:
-            raise CorruptError(
-                "a coded segment does not begin with a state of the coder: the file is damaged"
-            )
+            raise CorruptError("a coded segment does not begin with a state of the coder: the file is damaged")
         self.rounds = 0
         self._symbols_left = max_symbols
         # A digit costs 4 bits to within 1e-5, so L bytes hold fewer than 3 L of them: more is damage.
@@ -154,9 +148,7 @@ class SymbolDecoder:
             entries[outside] = self._beyond(tail[outside])
         symbols = entries + tables.first_symbols[index]
         if symbols.size and not _INT32.min <= symbols.min() <= symbols.max() <= _INT32.max:
-            raise CorruptError(
-                "a coded symbol does not fit 32 bits: the file is damaged or not of this model"
-            )
+            raise CorruptError("a coded symbol does not fit 32 bits: the file is damaged or not of this model")
         return torch.from_numpy(symbols.astype(np.int32))
 
     def _beyond(self, tail: _Array) -> _Array:
@@ -172,9 +164,7 @@ class SymbolDecoder:
 
     def _decode_digits(self, count: int) -> _Array:
         if count > self._digits_left:
-            raise CorruptError(
-                "a coded segment holds more digits than bits: the file is damaged or not of this model"
-            )
+            raise CorruptError("a coded segment holds more digits than bits: the file is damaged or not of this model")
         self._digits_left -= count
         return self._decode(np.zeros(count, dtype=np.int64), _DIGITS)
 
@@ -189,15 +179,11 @@ def _checked_indexes(indexes: Tensor, tables: CdfTables) -> _Array:
         raise ValueError(f"indexes are {indexes.dtype} {list(indexes.shape)}, not int32 [n]")
     index: _Array = indexes.cpu().numpy().astype(np.int64)
     if index.size and not 0 <= index.min() <= index.max() < len(tables.cdfs):
-        raise ValueError(
-            f"table indexes from {index.min()} to {index.max()} are not in [0, {len(tables.cdfs)})"
-        )
+        raise ValueError(f"table indexes from {index.min()} to {index.max()} are not in [0, {len(tables.cdfs)})")
     return index
 
 
-def _native(
-    index: _Array, cdfs: Sequence[list[int]]
-) -> tuple[list[int], list[list[int]], list[int], list[int]]:
+def _native(index: _Array, cdfs: Sequence[list[int]]) -> tuple[list[int], list[list[int]], list[int], list[int]]:
     """Arguments of the C++ calls: indexes, cdfs, their sizes, their offsets (zeros: it codes entries).
 
     Only the tables in use are passed, as each call copies them; each gets the entry of probability zero in

@@ -58,9 +58,7 @@ class CdfTables:
         return PRECISION_BITS - math.log2(max(int(np.diff(cdf).max()) for cdf in self.cdfs))
 
 
-def build_tables(
-    pmfs: Sequence[npt.NDArray[np.float64]], tails: Sequence[float], offsets: Sequence[int]
-) -> CdfTables:
+def build_tables(pmfs: Sequence[npt.NDArray[np.float64]], tails: Sequence[float], offsets: Sequence[int]) -> CdfTables:
     """Quantise probability mass functions to 16 bits, each entry at least 1 / 65536.
 
     Every entry gets one unit; the rest is shared in proportion to the probabilities and rounded by largest

@@ -34,15 +34,11 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
     value = 0
     for count in range(MAX_BYTES):
         if at + count >= len(data):
-            raise TruncatedError(
-                f"the file ends at byte {len(data)}, inside a number of its header: get it again"
-            )
+            raise TruncatedError(f"the file ends at byte {len(data)}, inside a number of its header: get it again")
         byte = data[at + count]
         value |= (byte & 0x7F) << (7 * count)
         if byte < 0x80:
             if (byte == 0 and count > 0) or value > MAX_VALUE:
                 break
             return value, at + count + 1
-    raise CorruptError(
-        f"the number at byte {at} of the header is not a canonical 32-bit varint: get the file again"
-    )
+    raise CorruptError(f"the number at byte {at} of the header is not a canonical 32-bit varint: get the file again")

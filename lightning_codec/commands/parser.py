@@ -1,0 +1,70 @@
+"""Argument parsing that the codec's commands share."""
+
+import argparse
+import os
+import textwrap
+from pathlib import Path
+from typing import NoReturn
+
+from lightning_codec.commands.reporting import PROGRAM
+from lightning_codec.errors import UserError
+
+MODEL_VARIABLE = "LIGHTNING_CODEC_MODEL"
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser whose errors are `UserError`s, one line without the usage."""
+
+    def __init__(self, command: str, description: str, example: str) -> None:
+        super().__init__(
+            prog=f"{PROGRAM} {command}",
+            description=textwrap.fill(description, 79),
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and exiting."""
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def positive(text: str) -> int:
+    """An integer of at least 1, for `type=`."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def add_conversion_arguments(parser: CommandParser, metavar: str, what: str) -> None:
+    """The arguments of `compress` and `decompress`: inputs, -o, --model, --force, --threads."""
+    parser.add_argument("inputs", metavar=metavar, nargs="+", type=Path, help=f"{what}, or folders of them")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        required=True,
+        help="file to write or an existing folder; for several inputs or a folder: a folder, made if needed",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="CKPT",
+        type=Path,
+        default=os.environ.get(MODEL_VARIABLE),
+        help=f"checkpoint of the codec, as written by fit (default: the variable {MODEL_VARIABLE})",
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=positive,
+        help="CPU threads to use (default: as many as there are cores)",
+    )
+
+
+def model_path(given: Path | None) -> Path:
+    """The checkpoint to use, or a `UserError` that says how to name one."""
+    if given is None:
+        raise UserError(f"no model: give a checkpoint with --model CKPT or in the variable {MODEL_VARIABLE}")
+    return given

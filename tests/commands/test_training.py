@@ -1,0 +1,213 @@
+import re
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import yaml
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from PIL import Image
+
+from lightning_codec.callbacks import CodecProgressBar, LcbWriter, NonFiniteGuard, RateDistortion
+from lightning_codec.cli import main
+from lightning_codec.commands.training import CodecCLI, essence
+from lightning_codec.errors import UserError
+
+NETWORK = """
+channels: [8, 8, 8]
+latent_channels: 8
+analysis_units: 0
+synthesis_units: 0
+entropy: {hyper_channels: 4, channel_groups: single, global_context: false}
+"""
+EXPERIMENT = """
+model:
+  class_path: lightning_codec.modules.EntropyModelModule
+  init_args:
+    network: ../model/net.yaml
+    lmbda: 0.01
+data: {crop_size: 64, batch_size: 1, samples_per_epoch: 2, num_workers: 0, eval_sets: [photos]}
+trainer: {max_steps: 3, accelerator: cpu, log_every_n_steps: 1, num_sanity_val_steps: 0}
+"""
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """experiment/exp.yaml, which names ../model/net.yaml, and one photograph of 80x64."""
+    root = tmp_path_factory.mktemp("work")
+    for folder in ("model", "experiment", "photos"):
+        (root / folder).mkdir()
+    (root / "model/net.yaml").write_text(NETWORK)
+    (root / "experiment/exp.yaml").write_text(EXPERIMENT)
+    Image.linear_gradient("L").resize((80, 64)).save(root / "photos/p.png")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def inside(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+
+
+@pytest.fixture(scope="module")
+def trained(workplace: Path) -> str:
+    """The line that `fit` prints last. Three steps end in the middle of the second epoch, after no validation."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(workplace)
+        printed: list[str] = []
+        patch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(map(str, words))))
+        assert main(["fit", "--config", "experiment/exp.yaml"]) == 0
+    return printed[-1]
+
+
+def config(version: str) -> dict[str, object]:
+    content: dict[str, object] = yaml.safe_load(Path("runs", version, "config.yaml").read_text())
+    return content
+
+
+def init_args(version: str) -> dict[str, object]:
+    return config(version)["model"]["init_args"]  # type: ignore[index,no-any-return]
+
+
+def newest() -> str:
+    return max(Path("runs").iterdir(), key=lambda path: int(path.name.removeprefix("version_"))).name
+
+
+def test_fit_leaves_a_complete_run_folder_and_names_its_checkpoint(trained: str) -> None:
+    assert trained == "checkpoint: runs/version_0/checkpoints/last.ckpt"
+    checkpoint = torch.load("runs/version_0/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 3
+    names = {path.relative_to("runs/version_0").as_posix() for path in Path("runs/version_0").rglob("*.*")}
+    assert {"config.yaml", "metrics.csv", "checkpoints/best.ckpt", "metrics/validate_photos.csv"} <= names
+
+
+def test_a_network_is_read_from_a_file_named_relative_to_the_experiment(trained: str) -> None:
+    network = init_args("version_0")["network"]
+    assert network["channels"] == [8, 8, 8]  # type: ignore[index]
+    assert network["entropy"]["channel_groups"] == "single"  # type: ignore[index]
+
+
+def test_a_checkpoint_is_tested_without_any_configuration_of_the_model(trained: str) -> None:
+    checkpoint = "--ckpt_path=runs/version_0/checkpoints/last.ckpt"
+    assert main(["test", checkpoint, "--data.eval_sets", "[photos]", "--trainer.accelerator", "cpu"]) == 0
+    version = newest()
+    assert version != "version_0"
+    assert init_args(version) == init_args("version_0")
+    assert Path("runs", version, "metrics/test_photos.csv").is_file()
+
+
+def test_the_command_line_wins_over_the_checkpoint(trained: str) -> None:
+    arguments = ["validate", "--ckpt_path", "runs/version_0/checkpoints/last.ckpt", "--data.eval_sets", "[photos]"]
+    assert main([*arguments, "--model.init_args.lmbda", "0.5", "--trainer.accelerator", "cpu"]) == 0
+    assert init_args(newest()) == {**init_args("version_0"), "lmbda": 0.5}
+
+
+def test_predict_writes_files_that_the_same_checkpoint_decompresses(trained: str) -> None:
+    checkpoint = "runs/version_0/checkpoints/last.ckpt"
+    arguments = ["--data.predict_inputs", "[photos/p.png]", "--lcb_writer.output_dir", "coded"]
+    assert main(["predict", "--ckpt_path", checkpoint, *arguments, "--trainer.accelerator", "cpu"]) == 0
+    assert main(["decompress", "coded", "-o", "decoded", "--model", checkpoint]) == 0
+    (image,) = Path("decoded").rglob("*.png")
+    with Image.open(image) as picture:
+        assert picture.size == (80, 64)
+
+
+def test_weights_that_do_not_fit_are_counted_on_one_line(trained: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["test", "--ckpt_path", "runs/version_0/checkpoints/last.ckpt", "--data.eval_sets", "[photos]"]
+    assert main([*arguments, "--model.init_args.network.latent_channels", "16", "--trainer.accelerator", "cpu"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"error: the checkpoint's weights do not fit the configured model \(\d+ differences\)", error)
+
+
+class ParsedOnly(CodecCLI):
+    """Makes everything and runs nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+FORCED = {RateDistortion, NonFiniteGuard, LcbWriter, CodecProgressBar, ModelCheckpoint}
+
+
+def parsed(*arguments: str) -> pl.Trainer:
+    return ParsedOnly("fit", ["--config", "experiment/exp.yaml", *arguments]).trainer
+
+
+def test_a_later_list_of_callbacks_drops_none_of_the_projects_own(workplace: Path) -> None:
+    (workplace / "more.yaml").write_text(
+        "trainer: {callbacks: [{class_path: lightning.pytorch.callbacks.LearningRateMonitor}]}"
+    )
+    kinds = {type(callback) for callback in parsed("--config", "more.yaml").callbacks}  # type: ignore[attr-defined]
+    assert FORCED | {LearningRateMonitor} <= kinds
+
+
+@pytest.mark.parametrize(
+    ("switch", "missing"), [("enable_progress_bar", CodecProgressBar), ("enable_checkpointing", ModelCheckpoint)]
+)
+def test_a_switch_of_the_trainer_turns_its_callback_off(switch: str, missing: type) -> None:
+    kinds = {type(callback) for callback in parsed(f"--trainer.{switch}", "false").callbacks}  # type: ignore[attr-defined]
+    assert kinds & FORCED == FORCED - {missing}
+
+
+def test_the_logger_is_a_csv_file_unless_one_is_configured() -> None:
+    logger = parsed("--trainer.default_root_dir", "elsewhere").logger
+    assert isinstance(logger, CSVLogger)
+    assert logger.log_dir == "elsewhere/version_0"
+    chosen = parsed("--trainer.logger", "TensorBoardLogger", "--trainer.logger.save_dir", "board").logger
+    assert isinstance(chosen, TensorBoardLogger)
+    assert parsed("--trainer.logger", "false").logger is None
+
+
+def test_checkpoints_follow_the_validation_loss() -> None:
+    checkpoint = parsed().checkpoint_callback
+    assert isinstance(checkpoint, ModelCheckpoint)
+    assert (checkpoint.monitor, checkpoint.mode, checkpoint.save_last) == ("val/loss", "min", True)
+    assert parsed("--checkpoint.mode", "max").checkpoint_callback.mode == "max"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trainer.max_step", "3"], "--trainer.max_step"),
+        (["--trainr.max_steps", "3"], "--trainr.max_steps"),
+        (["--model.init_args.network.entropy.windw", "4"], "windw"),
+        (["--model.lmda", "4"], "Option 'lmda' is not accepted"),
+        (["--model.init_args.lmbda", "much"], "much"),
+        (["--model.init_args.network", "model/none.yaml"], "model/none.yaml"),
+        (["--model.init_args.network.entropy.window", "5"], "configuration: window is 5: it must be even"),
+        (["--config", "none.yaml"], "none.yaml"),
+        (["--config", "typo.yaml"], "does not accept option 'modle'"),
+        (["--data.train_folders", "[nowhere]"], "nowhere: no such folder"),
+        (["--data.eval_sets", "[nowhere]"], "nowhere"),
+        (["--ckpt_path", "none.ckpt"], "none.ckpt: no such checkpoint"),
+        (["--ckpt_path", "typo.yaml"], "typo.yaml: not a readable checkpoint"),
+        (["--ckpt_path", "foreign.ckpt"], "foreign.ckpt: a checkpoint of another program"),
+        (["--trainer.default_root_dir", "typo.yaml"], "typo.yaml"),
+        (["--trainer.accelerator", "gpu"], "configuration: No supported gpu"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    arguments: list[str], message: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workplace / "typo.yaml").write_text("modle: 3")
+    torch.save({"state_dict": {}}, workplace / "foreign.ckpt")
+    assert main(["fit", "--config", "experiment/exp.yaml", *arguments]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("lightning-codec: error: ")
+    assert message in lines[-1]
+    assert len(lines[-1]) < 300
+    assert not any("Traceback" in line or "usage" in line for line in lines)
+
+
+def test_a_model_is_required_where_no_checkpoint_names_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate"]) == 2
+    assert "validate.model" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_essence_of_a_long_message_is_kept() -> None:
+    long = ValueError(
+        'Parser key "a":\n  Does not validate against any of the Union subtypes\n  Subtypes: [X, None]\n  Errors:\n'
+        "    - Option 'b' is not accepted\n    - Expected a <class 'NoneType'>\n  Given value type: x\n  Given value: y"
+    )
+    assert essence(long) == "Parser key \"a\": Option 'b' is not accepted"
+    assert essence(UserError("as it is")) == "as it is"
