@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_codec.callbacks import CodecProgressBar, LcbWriter, NonFiniteGuard, RateDistortion, Reconstructions
 from lightning_codec.checkpoint import read_checkpoint
@@ -37,6 +38,9 @@ DEFAULTS = {
     "checkpoint.filename": "best",
     "checkpoint.save_last": True,
 }
+# Before those of the user: at test `RateDistortion` prints the table, Lightning would print another.
+FIRST_ARGUMENTS = {"test": ("--verbose=false",)}
+EXIT_TERMINATED = 143  # 128 + SIGTERM, as a shell says it: an unfinished training is no success
 # Names that the Trainer resolves to a file itself.
 NAMED_CHECKPOINTS = ("best", "last", "hpc")
 
@@ -64,7 +68,7 @@ class CodecCLI(LightningCLI):
             parser_kwargs={"prog": PROGRAM, "exit_on_error": False, "allow_abbrev": False},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            args=with_model_of_checkpoint(command, arguments),
+            args=with_model_of_checkpoint(command, [*FIRST_ARGUMENTS.get(command, ()), *arguments]),
         )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
@@ -96,10 +100,11 @@ class CodecCLI(LightningCLI):
         settings = {**self._get(self.config_init, "trainer"), **kwargs}
         if settings["logger"] in (None, True):
             settings["logger"] = CSVLogger(settings["default_root_dir"], name="")
-        # The Trainer refuses a progress bar and checkpoints that its own switches turn off.
+        # The Trainer refuses a progress bar and checkpoints that its own switches turn off, but in a trial run the
+        # callback would write one nevertheless.
         off = {
             "progress_bar": settings["enable_progress_bar"] is False,
-            "checkpoint": settings["enable_checkpointing"] is False,
+            "checkpoint": settings["enable_checkpointing"] is False or settings["fast_dev_run"],
         }
         callbacks = [self._get(self.config_init, key) for key in CALLBACKS if not off.get(key, False)]
         return self._instantiate_trainer(settings, callbacks)
@@ -170,6 +175,8 @@ def run(name: str, arguments: list[str]) -> int:
         CodecCLI(name, arguments)
     except MisconfigurationException as error:
         raise UserError(one_line(error)) from error
+    except SIGTERMException:
+        return EXIT_TERMINATED
     except RuntimeError as error:
         if "loading state_dict" in str(error):
             raise UserError(

@@ -7,6 +7,7 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
 
 from lightning_codec.callbacks import CodecProgressBar, LcbWriter, NonFiniteGuard, RateDistortion
@@ -156,6 +157,21 @@ def test_the_logger_is_a_csv_file_unless_one_is_configured() -> None:
     chosen = parsed("--trainer.logger", "TensorBoardLogger", "--trainer.logger.save_dir", "board").logger
     assert isinstance(chosen, TensorBoardLogger)
     assert parsed("--trainer.logger", "false").logger is None
+
+
+def test_a_trial_run_leaves_no_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--trainer.fast_dev_run", "true", "--trainer.default_root_dir", "trial"]
+    assert main(["fit", "--config", "experiment/exp.yaml", *options]) == 0
+    assert "checkpoint:" not in capsys.readouterr().out
+    assert not list(Path("trial").rglob("*.ckpt"))
+
+
+def test_a_terminated_training_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    def terminate(*_: object) -> None:
+        raise SIGTERMException
+
+    monkeypatch.setattr(CodecCLI, "_run_subcommand", terminate)
+    assert main(["fit", "--config", "experiment/exp.yaml"]) == 143
 
 
 def test_checkpoints_follow_the_validation_loss() -> None:
