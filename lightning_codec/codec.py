@@ -26,11 +26,11 @@ from lightning_codec.bitstream import (
 from lightning_codec.checkpoint import CheckpointError, network_from_plain, network_to_plain, read_checkpoint
 from lightning_codec.entropy import GaussianParams, Pmf, Sites, gather, gaussian_pmfs, scale_index
 from lightning_codec.errors import UserError
+from lightning_codec.images import check_image
 from lightning_codec.model import CompressionModel
 from lightning_codec.transforms import crop_to, pad_to_multiple, padded_size
 
 FINGERPRINT_BYTES = 4
-RANGE_TOLERANCE = 1e-3
 LATENT_STRIDE = 16
 HYPER_STRIDE = 64
 _MODEL_PREFIX = "model."
@@ -143,11 +143,9 @@ class Codec:
     @torch.inference_mode()
     def encode(self, image: Tensor) -> Encoded:
         """As `compress`, and the rounded latents beside the bytes."""
-        if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point() or 0 in image.shape:
-            raise ValueError(f"expected a float image [3, H, W] in [0, 1], got {image.dtype} {tuple(image.shape)}")
-        if not bool((image >= -RANGE_TOLERANCE).all() and (image <= 1 + RANGE_TOLERANCE).all()):
-            raise ValueError(f"expected values in [0, 1], got {image.min():.4g} to {image.max():.4g}")
-        x = pad_to_multiple(image[None].to(self._device, torch.float32))
+        if image.ndim != 3:
+            raise ValueError(f"one image [3, H, W] is coded at a time, not {tuple(image.shape)}")
+        x = pad_to_multiple(check_image(image, "the image").to(self._device, torch.float32))
         height, width = image.shape[-2:]
         return self.encode_latents(self.model.g_a(x), height, width)
 

@@ -30,6 +30,7 @@ IMAGE_EXTENSIONS = frozenset(
 )
 """Lower-case file name endings that count as images when a folder is searched."""
 
+RANGE_TOLERANCE = 1e-3  # a network's output may leave [0, 1] by rounding; a wrong range is off by far more
 _GREY16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 
 
@@ -190,3 +191,27 @@ def find_images(folder: Path | str) -> list[Path]:
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
         ]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def check_image(image: Tensor, name: str) -> Tensor:
+    """Check the contract of every public boundary: RGB, floating point, [N, 3, H, W] or [3, H, W], values in [0, 1].
+
+    Args:
+        image: what was given.
+        name: what the message calls it.
+
+    Returns:
+        [N, 3, H, W], values untouched.
+
+    Raises:
+        ValueError: another shape or dtype, or a value that is not finite or more than 1e-3 outside of [0, 1].
+    """
+    if image.dim() not in (3, 4) or image.shape[-3] != 3 or image.numel() == 0:
+        raise ValueError(f"{name} must be RGB, [N, 3, H, W] or [3, H, W], not of shape {tuple(image.shape)}")
+    if not image.is_floating_point():
+        raise ValueError(f"{name} must be floating point with values in [0, 1], not {image.dtype}")
+    low, high = (float(bound) for bound in torch.aminmax(image.detach()))
+    # written so that a NaN fails it too
+    if not (low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):
+        raise ValueError(f"{name} must have values in [0, 1], but they lie in [{low:.4g}, {high:.4g}]")
+    return image if image.dim() == 4 else image.unsqueeze(0)

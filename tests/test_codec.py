@@ -121,9 +121,19 @@ def test_wrong_latents_are_noticed_behind_valid_checksums(codec: Codec) -> None:
         codec.decompress(pack(Container(codec.fingerprint, 64, 64, 0, container.segments[:1])))
 
 
-@pytest.mark.parametrize("bad", [torch.rand(1, 3, 8, 8), torch.rand(1, 8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8)])
-def test_what_is_not_an_image_is_refused(codec: Codec, bad: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match=r"\[3, H, W\]"):
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (torch.rand(1, 3, 8, 8), "one image"),
+        (torch.rand(1, 8, 8), "must be RGB"),
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), "floating point"),
+        (2 * torch.rand(3, 8, 8) - 1, r"values in \[0, 1\]"),
+        (255 * torch.rand(3, 8, 8), r"values in \[0, 1\]"),
+        (torch.full((3, 8, 8), math.nan), r"values in \[0, 1\]"),
+    ],
+)
+def test_what_is_not_an_image_is_refused(codec: Codec, bad: torch.Tensor, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
         codec.compress(bad)
 
 
