@@ -34,6 +34,8 @@ def _entropy(repeats: int, threads: int) -> dict[str, Any]:
     from lightning_codec.benchmark.entropy import decoding_times, growth_exponent, scaling, training_step_times
 
     torch.set_num_threads(threads)
+    # For the processes of `scaling`: they import compressai anew, whose warnings no user could mend.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
     decoding = decoding_times(repeats)
     rows = scaling((256, 512, 1024, 2048), threads)
     step = training_step_times(repeats)

@@ -27,8 +27,6 @@ class ChannelLayerNorm(nn.Module):
         return normed.permute(0, 3, 1, 2)
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # the first caller may be an evaluation, and a later one a training step
 def allowed_keys(height: int, width: int, window: int, shift: int) -> Tensor:
     """Which keys each query may look at: bool [windows, P^2, P^2] (query, key), on the CPU.
 
@@ -84,7 +82,7 @@ def masked_softmax(logits: Tensor, allowed: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-@torch.inference_mode(False)
+@torch.inference_mode(False)  # the first caller may be an evaluation, and a later one a training step
 def packed_mask(height: int, width: int, window: int, shift: int, all_queries: bool) -> Tensor | None:
     """`allowed_keys` of the queries and keys that are computed: bool [windows, queries, P^2 / 2], on the CPU.
 
