@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lightning_codec.commands.parser import CommandParser, add_conversion_arguments, model_path
 from lightning_codec.commands.plan import Job, make_folders, plan
+from lightning_codec.errors import UserError
 
 
 def run(name: str, arguments: list[str]) -> int:
@@ -20,6 +21,9 @@ def run(name: str, arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     checkpoint = model_path(options.model)
     jobs = plan(options.inputs, options.output, ".png", _find, options.force)
+    misnamed = [job.target for job in jobs if job.target.suffix.lower() != ".png"]
+    if misnamed:
+        raise UserError(f"{misnamed[0]}: pictures are written as PNG; give a name that ends in .png, or a folder")
     make_folders(jobs)
 
     import torch

@@ -53,6 +53,15 @@ def test_a_folder_is_compressed_and_comes_back(folder: Path, capsys: pytest.Capt
     assert torch.equal(read_image(folder / "images/small.png"), torch.full((3, 4, 8), 128 / 255))
 
 
+def test_a_picture_is_not_written_under_the_name_of_another_format(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "small.lcb").write_bytes(container(8))
+    assert main(["decompress", "small.lcb", "-o", "back.jpg"]) == 2
+    assert "ends in .png" in capsys.readouterr().err
+    assert not (folder / "back.jpg").exists()
+
+
 def test_a_single_file_has_no_total(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compress", "in/small.png", "-o", "one.lcb"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
