@@ -46,11 +46,11 @@ class CodecProgressBar(TQDMProgressBar):
         """Count images, not iterations."""
         return _of_images(super().init_validation_tqdm())
 
-    def init_test_tqdm(self) -> Any:  # noqa: ANN401
+    def init_test_tqdm(self) -> Any:  # noqa: ANN401 - as Lightning declares it
         """Count images, not iterations."""
         return _of_images(super().init_test_tqdm())
 
-    def init_predict_tqdm(self) -> Any:  # noqa: ANN401
+    def init_predict_tqdm(self) -> Any:  # noqa: ANN401 - as Lightning declares it
         """Count images, not iterations."""
         return _of_images(super().init_predict_tqdm())
 
@@ -59,7 +59,7 @@ class CodecProgressBar(TQDMProgressBar):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Tensor | Mapping[str, Any] | None,
-        batch: Any,  # noqa: ANN401
+        batch: Any,  # noqa: ANN401 - as Lightning declares it
         batch_idx: int,
     ) -> None:
         """Show the step."""
@@ -78,7 +78,7 @@ class CodecProgressBar(TQDMProgressBar):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Tensor | Mapping[str, Any] | None,
-        batch: Any,  # noqa: ANN401
+        batch: Any,  # noqa: ANN401 - as Lightning declares it
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -92,7 +92,7 @@ class CodecProgressBar(TQDMProgressBar):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Tensor | Mapping[str, Any] | None,
-        batch: Any,  # noqa: ANN401
+        batch: Any,  # noqa: ANN401 - as Lightning declares it
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -104,8 +104,8 @@ class CodecProgressBar(TQDMProgressBar):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Any,  # noqa: ANN401
-        batch: Any,  # noqa: ANN401
+        outputs: Any,  # noqa: ANN401 - as Lightning declares it
+        batch: Any,  # noqa: ANN401 - as Lightning declares it
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -139,6 +139,6 @@ def _shown(metrics: Mapping[str, Tensor]) -> dict[str, str]:
     return {**shown, "skipped": str(skipped)} if skipped else shown
 
 
-def _of_images(bar: Any) -> Any:  # noqa: ANN401
+def _of_images(bar: Any) -> Any:  # noqa: ANN401 - as Lightning declares it
     bar.unit = "img"
     return bar
