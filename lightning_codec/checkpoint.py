@@ -7,16 +7,17 @@ Every LightningModule of this package writes a record beside Lightning's own ent
 so that the file alone says which network its weights belong to.
 """
 
-from dataclasses import asdict
+import json
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast, get_origin, get_type_hints
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lightning_codec.entropy import EntropyConfig
 from lightning_codec.errors import UserError
-from lightning_codec.model import NetworkConfig
+
+T = TypeVar("T")
 
 RECORD_KEY = "lightning_codec"
 RECORD_FORMAT = 1
@@ -29,6 +30,7 @@ class CheckpointError(UserError):
 class Checkpoint(NamedTuple):
     """What a checkpoint says about itself."""
 
+    path: Path
     module: str
     """class path of the LightningModule that wrote it"""
     init_args: dict[str, Any]
@@ -68,26 +70,44 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         raise CheckpointError(
             f"{path}: checkpoint format {record.get('format')}, this version reads {RECORD_FORMAT}: update it"
         )
-    return Checkpoint(record["module"], record["init_args"], content["state_dict"])
+    return Checkpoint(path, record["module"], record["init_args"], content["state_dict"])
 
 
-def network_to_plain(config: NetworkConfig) -> dict[str, Any]:
-    """The configuration as plain values: dictionaries, lists, numbers, strings."""
-    plain = asdict(config)
-    plain["channels"] = list(config.channels)
+def load_weights(network: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
+    """Load the weights whose names begin with `prefix`; all have to be there and to fit.
+
+    Raises:
+        CheckpointError: they do not fit.
+    """
+    weights = {k.removeprefix(prefix): v for k, v in checkpoint.state_dict.items() if k.startswith(prefix)}
+    try:
+        network.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{checkpoint.path}: its weights do not fit its own configuration: {reason}") from error
+
+
+def to_plain(config: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
+    """A configuration (a dataclass, nested ones too) as plain values: dictionaries, lists, numbers, strings."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     return plain
 
 
-def network_from_plain(plain: dict[str, Any]) -> NetworkConfig:
-    """Undo `network_to_plain`.
+def from_plain(cls: type[T], plain: dict[str, Any]) -> T:
+    """Undo `to_plain`: nested dataclasses and tuples are made again from dictionaries and lists.
 
     Raises:
         CheckpointError: an unknown or missing setting.
     """
+    hints = get_type_hints(cls)
+
+    def restored(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever the field holds
+        kind = hints[name]
+        if is_dataclass(kind):
+            return from_plain(cast("type[Any]", kind), value)
+        return tuple(value) if get_origin(kind) is tuple else value
+
     try:
-        values = dict(plain)
-        values["channels"] = tuple(values["channels"])
-        values["entropy"] = EntropyConfig(**values["entropy"])
-        return NetworkConfig(**values)
+        return cls(**{name: restored(name, value) for name, value in plain.items()})
     except (KeyError, TypeError) as error:
-        raise CheckpointError(f"network configuration of another version of lightning_codec: {error}") from error
+        raise CheckpointError(f"{cls.__name__} of another version of lightning_codec: {error}") from error

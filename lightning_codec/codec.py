@@ -6,10 +6,10 @@ import json
 import zlib
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_codec.bitstream import (
     CdfTables,
@@ -23,17 +23,16 @@ from lightning_codec.bitstream import (
     pack,
     unpack,
 )
-from lightning_codec.checkpoint import CheckpointError, network_from_plain, network_to_plain, read_checkpoint
+from lightning_codec.checkpoint import from_plain, load_weights, read_checkpoint, to_plain
 from lightning_codec.entropy import GaussianParams, Pmf, Sites, gather, gaussian_pmfs, scale_index
 from lightning_codec.errors import UserError
 from lightning_codec.images import check_image
-from lightning_codec.model import CompressionModel
+from lightning_codec.model import CompressionModel, NetworkConfig
 from lightning_codec.transforms import crop_to, pad_to_multiple, padded_size
 
 FINGERPRINT_BYTES = 4
 LATENT_STRIDE = 16
 HYPER_STRIDE = 64
-_MODEL_PREFIX = "model."
 
 
 class Encoded(NamedTuple):
@@ -82,23 +81,14 @@ class Codec:
             CheckpointError: the file is missing, damaged, or not a checkpoint of this package.
         """
         content = read_checkpoint(checkpoint)
-        model = CompressionModel(network_from_plain(content.init_args["network"]))
-        weights = {
-            name.removeprefix(_MODEL_PREFIX): value
-            for name, value in content.state_dict.items()
-            if name.startswith(_MODEL_PREFIX)
-        }
-        try:
-            model.load_state_dict(weights, strict=True)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(f"{checkpoint}: its weights do not fit its own configuration: {reason}") from error
+        model = CompressionModel(from_plain(NetworkConfig, content.init_args["network"]))
+        load_weights(model, content, "model.")
         return cls(model.to(device))
 
     @cached_property
     def fingerprint(self) -> bytes:
         """First 4 bytes of the SHA-256 of configuration and weights; a file names the network it needs by it."""
-        return weights_digest(self.model)[:FINGERPRINT_BYTES]
+        return weights_digest(self.model.config, self.model)[:FINGERPRINT_BYTES]
 
     @cached_property
     def y_tables(self) -> CdfTables:
@@ -242,10 +232,10 @@ class Codec:
         return torch.arange(channels, dtype=torch.int32).repeat_interleave(h * w)
 
 
-def weights_digest(model: CompressionModel) -> bytes:
+def weights_digest(config: Any, network: nn.Module) -> bytes:  # noqa: ANN401 - any dataclass
     """SHA-256 over the configuration, and name, type, shape and bytes of every weight."""
-    digest = hashlib.sha256(json.dumps(network_to_plain(model.config), sort_keys=True).encode())
-    for name, value in sorted(model.state_dict().items()):
+    digest = hashlib.sha256(json.dumps(to_plain(config), sort_keys=True).encode())
+    for name, value in sorted(network.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.digest()

@@ -27,8 +27,8 @@ class EvalOutput(Protocol):
     """What a module's validation and test step return."""
 
     @property
-    def x_hat(self) -> Tensor:
-        """The reconstruction without coding, [1, 3, H, W] in [0, 1]."""
+    def x_hat(self) -> Tensor | None:
+        """The reconstruction, [1, 3, H, W] in [0, 1]; at test it may be left to the decoding of the file."""
 
     @property
     def bpp_estimated(self) -> float:
@@ -172,7 +172,11 @@ class RateDistortion(pl.Callback):
     def _measure(
         self, trainer: pl.Trainer, outputs: EvalOutput, batch: NamedImage, dataloader_idx: int, coded: _Coded
     ) -> None:
-        image, x_hat = batch.image, outputs.x_hat if coded.decoded is None else coded.decoded
+        image, x_hat = batch.image, coded.decoded
+        if x_hat is None:
+            if outputs.x_hat is None:
+                raise TypeError("a validation step has to return its reconstruction")
+            x_hat = outputs.x_hat
         height, width = image.shape[-2:]
         reasons = {} if coded.reason is None else dict.fromkeys(("bytes", "bpp"), coded.reason)
         if coded.decoded is None:
@@ -250,8 +254,8 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
     return result, time.perf_counter() - start
 
 
-def _difference(decoded: Tensor, x_hat: Tensor) -> int | None:
-    """Largest difference of two images in 8-bit levels; None when one is not finite or the sizes differ."""
-    if decoded.shape != x_hat.shape or not bool(x_hat.isfinite().all() & decoded.isfinite().all()):
+def _difference(decoded: Tensor, x_hat: Tensor | None) -> int | None:
+    """Largest difference of two images in 8-bit levels; None when one is missing, not finite, or of another size."""
+    if x_hat is None or decoded.shape != x_hat.shape or not bool(x_hat.isfinite().all() & decoded.isfinite().all()):
         return None
     return int((to_uint8(decoded).int() - to_uint8(x_hat).int()).abs().max())

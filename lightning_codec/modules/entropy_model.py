@@ -1,6 +1,5 @@
 """Training of the entropy codec: g_a, entropy model and ladder, by rate and distortion."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -11,13 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from pytorch_msssim import ms_ssim
 from torch import Tensor
 
-from lightning_codec.checkpoint import (
-    RECORD_KEY,
-    make_record,
-    network_from_plain,
-    network_to_plain,
-    read_checkpoint,
-)
+from lightning_codec.checkpoint import RECORD_KEY, from_plain, make_record, read_checkpoint, to_plain
 from lightning_codec.codec import Codec, weights_digest
 from lightning_codec.data import NamedImage
 from lightning_codec.entropy import RateSurrogate
@@ -32,8 +25,8 @@ MS_SSIM_MIN_SIDE = 161
 class EvalStep(NamedTuple):
     """What an evaluation step hands to the callbacks."""
 
-    x_hat: Tensor
-    """[1, 3, H, W] in [0, 1]"""
+    x_hat: Tensor | None
+    """[1, 3, H, W] in [0, 1]; None where it would only be made again from the coded file"""
     bpp_estimated: float
     """bits of the rounded latents over original pixels"""
     loss: float | None
@@ -99,10 +92,10 @@ class EntropyModelModule(pl.LightningModule):
         self._record: dict[str, Any] = make_record(
             type(self),
             {
-                "network": network_to_plain(network),
+                "network": to_plain(network),
                 "lmbda": lmbda,
                 "distortion": distortion,
-                "optimizer": {**asdict(optimizer), "step_milestones": list(optimizer.step_milestones)},
+                "optimizer": to_plain(optimizer),
                 "hard_rate_fraction": hard_rate_fraction,
                 "channels_last": channels_last,
                 "compile": compile,
@@ -119,9 +112,8 @@ class EntropyModelModule(pl.LightningModule):
         """
         content = read_checkpoint(path)
         args = dict(content.init_args)
-        args["network"] = network_from_plain(args["network"])
-        milestones = tuple(args["optimizer"]["step_milestones"])
-        args["optimizer"] = OptimizerConfig(**{**args["optimizer"], "step_milestones": milestones})
+        args["network"] = from_plain(NetworkConfig, args["network"])
+        args["optimizer"] = from_plain(OptimizerConfig, args["optimizer"])
         module = cls(**args)
         module.load_state_dict(content.state_dict, strict=True)
         return module
@@ -129,7 +121,7 @@ class EntropyModelModule(pl.LightningModule):
     def codec(self) -> Codec:
         """The codec of the weights as they are now; made anew only when they have changed."""
         # By content: fused optimisers change weights without counting a version.
-        digest = weights_digest(self.model)
+        digest = weights_digest(self.model.config, self.model)
         if self._codec is None or self._codec[0] != digest:
             self._codec = (digest, Codec(self.model))
         return self._codec[1]

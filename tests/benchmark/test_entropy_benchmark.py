@@ -16,7 +16,7 @@ from lightning_codec.benchmark.entropy import (
 )
 from lightning_codec.benchmark.timing import alternate
 from lightning_codec.bitstream import SymbolDecoder
-from lightning_codec.checkpoint import network_to_plain
+from lightning_codec.checkpoint import to_plain
 from lightning_codec.codec import Codec
 from tests.tiny import TINY_NETWORK, tiny_compression_model
 
@@ -45,7 +45,7 @@ def test_growth_exponent_is_the_slope_in_log_pixels() -> None:
 
 def test_the_paper_network_is_that_of_the_preset() -> None:
     preset = yaml.safe_load((CONFIGS / "model" / "paper.yaml").read_text())
-    plain = network_to_plain(PAPER_NETWORK)
+    plain = to_plain(PAPER_NETWORK)
     assert {key: plain[key] for key in preset if key != "entropy"} == {
         key: value for key, value in preset.items() if key != "entropy"
     }
