@@ -1,0 +1,56 @@
+"""The network of the diffusion decoder, as an estimator of x."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from lightning_codec.diffusion.parameterization import Prediction, predicted_x
+from lightning_codec.diffusion.schedule import BlurSchedule
+from lightning_codec.diffusion.unet import UNet, UNetConfig
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Everything that defines the diffusion decoder's network and process; it is stored in every checkpoint.
+
+    Args:
+        unet: size of the network.
+        schedule: noise and blur over time.
+        prediction: what the network's output is.
+    """
+
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    schedule: BlurSchedule = field(default_factory=BlurSchedule)
+    prediction: Prediction = "x"
+
+
+class Estimate(NamedTuple):
+    """One evaluation of the network."""
+
+    output: Tensor
+    """what was predicted, [B, 3, H, W]"""
+    x_hat: Tensor
+    """the estimate of x that follows from it, [B, 3, H, W]"""
+
+
+class Denoiser(nn.Module):
+    """phi_theta(z_t, t, c): the U-Net, and what its output says about x.
+
+    Args:
+        config: settings.
+        ladder_channels: widths of (c_1, c_2, c_3).
+    """
+
+    def __init__(self, config: DenoiserConfig, ladder_channels: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.config = config
+        self.unet = UNet(config.unet, ladder_channels)
+
+    def forward(self, z: Tensor, t: Tensor, ladder: Sequence[Tensor]) -> Estimate:
+        """One evaluation; arguments as those of `UNet.forward`, images in [-1, 1]."""
+        output = self.unet(z, t, ladder).float()
+        if self.config.prediction == "x":
+            output = ladder[0] + output  # what the ladder has not already said
+        return Estimate(output, predicted_x(self.config.prediction, output, z, t, self.config.schedule))

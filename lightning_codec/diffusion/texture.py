@@ -1,0 +1,47 @@
+"""How much texture is where: energies of local frequency bands, for comparing an estimate with its original."""
+
+import torch
+from torch import Tensor
+
+from lightning_codec.diffusion.dct import dct2, frequencies
+
+BLOCK = 16
+BANDS = 8
+# One and a half grey levels in [-1, 1]: differences of what cannot be seen do not count.
+FLOOR = (1.5 / 127.5) ** 2
+
+
+def band_energies(x: Tensor) -> Tensor:
+    """Mean squared DCT coefficient in rings of equal width, for 16 x 16 blocks of brightness and two colours.
+
+    Args:
+        x: images [B, 3, H, W] in [-1, 1], H and W at least 16.
+
+    Returns:
+        [B, 3, BANDS, rows of blocks, columns of blocks]; the mean of a block is in no band.
+    """
+    mixing = x.new_tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]])
+    mixing = mixing / mixing.norm(dim=1, keepdim=True)
+    opponent = torch.einsum("dc,bchw->bdhw", mixing, x)
+    blocks = opponent.unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK)
+    power = dct2(blocks).square().flatten(-2)
+    radius = frequencies(BLOCK, BLOCK, x).squared.sqrt().flatten()
+    ring = (radius / torch.pi * BANDS).long().clamp(max=BANDS - 1)
+    weights = torch.nn.functional.one_hot(ring, BANDS).to(x)
+    weights[0] = 0.0
+    return (power @ (weights / weights.sum(0))).movedim(-1, 2)
+
+
+def texture_distance(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Mean |ln((E(x_hat) + floor) / (E(x) + floor))| over bands and blocks, of every image: [B].
+
+    Where nothing but the mean of what could be there is drawn, energy is missing; where grain covers a flat region,
+    there is too much of it. Both are seen here, whatever the place of every single detail.
+
+    Args:
+        x_hat: estimates [B, 3, H, W] in [-1, 1].
+        x: originals, of the same shape.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        ratio = (band_energies(x_hat.float()) + FLOOR) / (band_energies(x.float()) + FLOOR)
+    return ratio.log().abs().flatten(1).mean(1)

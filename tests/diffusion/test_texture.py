@@ -1,0 +1,58 @@
+"""Local band energies: where a frequency falls, that nothing is lost, and that blur and grain both count."""
+
+import math
+
+import pytest
+import torch
+
+from lightning_codec.diffusion.dct import dct_matrix, frequencies
+from lightning_codec.diffusion.texture import BANDS, BLOCK, FLOOR, band_energies, texture_distance
+
+
+def cosine(ky: int, kx: int, amplitude: float) -> torch.Tensor:
+    """One DCT basis function of every 16 x 16 block of a 32 x 48 grey picture, of coefficient `amplitude`."""
+    basis = dct_matrix(BLOCK, torch.zeros((), dtype=torch.float64))
+    block = amplitude * torch.outer(basis[ky], basis[kx])
+    return block.repeat(2, 3).expand(1, 3, 32, 48)
+
+
+@pytest.mark.parametrize(("ky", "kx", "band"), [(0, 1, 0), (0, 3, 1), (4, 0, 2), (0, 15, 7), (15, 15, 7), (6, 8, 5)])
+def test_a_frequency_falls_into_its_ring_alone(ky: int, kx: int, band: int) -> None:
+    """Rings are pi / 8 wide; a coefficient c of each of three equal channels is 3 c^2 of brightness, no colour."""
+    energies = band_energies(cosine(ky, kx, 0.5))
+    assert energies.shape == (1, 3, BANDS, 2, 3)
+    assert float(energies[:, 1:].abs().max()) < 1e-20
+    radius = frequencies(BLOCK, BLOCK, energies).squared.sqrt()
+    ring = (radius >= band * math.pi / BANDS) & ((radius < (band + 1) * math.pi / BANDS) | (band == BANDS - 1))
+    members = int(ring.sum()) - (band == 0)
+    expected = torch.zeros(BANDS, dtype=torch.float64)
+    expected[band] = 3 * 0.25 / members
+    assert torch.allclose(energies[0, 0], expected[:, None, None].expand(BANDS, 2, 3), atol=1e-12)
+
+
+def test_the_mean_of_a_block_counts_in_no_band() -> None:
+    x = torch.rand(1, 3, 32, 32, dtype=torch.float64)
+    shift = torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)[None, :, None, None]
+    assert torch.allclose(band_energies(x + shift), band_energies(x), atol=1e-12)
+
+
+def test_distance_in_closed_form() -> None:
+    """One band of one of three channels differs: its log ratio over 3 x 8 bands, the same for lack and excess."""
+    weak, strong = cosine(0, 3, 0.05), cosine(0, 3, 0.4)
+    low, high = (float(band_energies(x)[0, 0, 1, 0, 0]) for x in (weak, strong))
+    expected = math.log((high + FLOOR) / (low + FLOOR)) / (3 * BANDS)
+    assert texture_distance(weak, strong).tolist() == pytest.approx([expected], rel=1e-5)
+    assert texture_distance(strong, weak).tolist() == pytest.approx([expected], rel=1e-5)
+    assert texture_distance(strong, -strong).tolist() == pytest.approx([0.0], abs=1e-9)  # its place does not count
+
+
+def test_blur_grain_and_a_grid_are_all_seen_and_what_is_invisible_is_not() -> None:
+    torch.manual_seed(0)
+    smooth = torch.zeros(2, 3, 64, 64)
+    textured = smooth.clone()
+    textured[..., 32:] = 0.2 * torch.randn(2, 3, 64, 32)
+    grid = 0.05 * torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(32, 32)
+    assert bool((texture_distance(smooth, textured) > 1.0).all())
+    assert bool((texture_distance(textured + 0.05 * torch.randn(2, 3, 64, 64), textured) > 0.2).all())
+    assert bool((texture_distance(textured + grid, textured) > 0.02).all())
+    assert bool((texture_distance(textured + 0.001 * torch.randn(2, 3, 64, 64), textured) < 0.02).all())
