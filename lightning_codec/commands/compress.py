@@ -22,7 +22,7 @@ def run(name: str, arguments: list[str]) -> int:
     import torch
 
     from lightning_codec.callbacks.files import write_atomically
-    from lightning_codec.commands.conversion import Coded, convert
+    from lightning_codec.commands.conversion import Coded, Steps, convert
     from lightning_codec.images import find_images, read_image
 
     jobs = plan(options.inputs, options.output, ".lcb", find_images, options.force)
@@ -34,7 +34,7 @@ def run(name: str, arguments: list[str]) -> int:
 
     codec = Codec.load(checkpoint)
 
-    def work(job: Job) -> Coded:
+    def work(job: Job, _: Steps) -> Coded:
         image = read_image(job.source)
         start = time.perf_counter()
         data = codec.compress(image)

@@ -11,6 +11,9 @@ from lightning_codec.commands.plan import Job
 from lightning_codec.commands.reporting import EXIT_ERROR, one_line, report
 from lightning_codec.errors import UserError
 
+Steps = Callable[[int, int], None]
+"""Told how many steps of an image are done, and of how many, by work that has steps."""
+
 
 class Coded(NamedTuple):
     """One converted image: its size in pixels, its .lcb file in bytes, the wall time of coding in seconds."""
@@ -21,8 +24,12 @@ class Coded(NamedTuple):
     seconds: float
 
 
-def convert(jobs: Sequence[Job], work: Callable[[Job], Coded]) -> int:
+def convert(jobs: Sequence[Job], work: Callable[[Job, Steps], Coded]) -> int:
     """Do all jobs. A job that fails is reported on stderr and the rest go on.
+
+    Args:
+        jobs: what to convert.
+        work: does one.
 
     Returns:
         The exit code: 0, or 2 when at least one job failed.
@@ -42,10 +49,16 @@ def convert(jobs: Sequence[Job], work: Callable[[Job], Coded]) -> int:
         redirect_stdout=sys.stdout.isatty(),
     ) as progress:
         task = progress.add_task("", total=len(jobs))
+        steps = progress.add_task("steps", visible=False)
+
+        def advance(done: int, total: int) -> None:
+            progress.update(steps, completed=done, total=total, visible=True)
+
         for job in jobs:
             progress.update(task, description=job.source.name)
+            progress.reset(steps, visible=False)
             try:
-                coded = work(job)
+                coded = work(job, advance)
             except (UserError, OSError) as error:
                 report(_named(job, one_line(error)))
             except (MemoryError, RuntimeError) as error:

@@ -1,24 +1,42 @@
 """`lightning-codec decompress`: .lcb files to images."""
 
+import argparse
 import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from lightning_codec.commands.parser import CommandParser, add_conversion_arguments, model_path
+from lightning_codec.commands.parser import (
+    CommandParser,
+    add_conversion_arguments,
+    fraction,
+    memory_size,
+    model_path,
+    positive,
+    seed,
+)
 from lightning_codec.commands.plan import Job, make_folders, plan
 from lightning_codec.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lightning_codec.commands.conversion import Coded, Steps
+
+SAMPLERS = ("ancestral", "ddim", "2m", "heun")
+SAMPLING_OPTIONS = ("steps", "sampler")
+DECODE_OPTIONS = ("seed", "perception", "memory_limit")
 
 
 def run(name: str, arguments: list[str]) -> int:
     """Decompress files; returns the exit code."""
-    parser = CommandParser(
-        name,
-        "Decompress .lcb files to PNG images, with the checkpoint that they were made with. For each, prints "
-        "its size in pixels, the bytes of the file, bits per pixel and the time of decoding. A file that "
-        "fails is reported, the others go on, and the exit code is 2.",
-        "lightning-codec decompress coded/ -o images/ --model runs/version_0/checkpoints/last.ckpt",
-    )
-    add_conversion_arguments(parser, "FILE", ".lcb files")
-    options = parser.parse_args(arguments)
+    options = _parser(name).parse_args(arguments)
+    given = _given(options, SAMPLING_OPTIONS + DECODE_OPTIONS)
+    if given and options.decoder != "diffusion":
+        raise UserError(
+            f"--{next(iter(given)).replace('_', '-')} is for --decoder diffusion: add that, or leave it out"
+        )
     checkpoint = model_path(options.model)
     jobs = plan(options.inputs, options.output, ".png", _find, options.force)
     misnamed = [job.target for job in jobs if job.target.suffix.lower() != ".png"]
@@ -28,23 +46,79 @@ def run(name: str, arguments: list[str]) -> int:
 
     import torch
 
-    from lightning_codec.codec import Codec
     from lightning_codec.commands.conversion import Coded, convert
     from lightning_codec.images import write_png
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    codec = Codec.load(checkpoint)
+    decompress = _decoder(checkpoint, options)
 
-    def work(job: Job) -> Coded:
+    def work(job: Job, steps: "Steps") -> "Coded":
         data = job.source.read_bytes()
         start = time.perf_counter()
-        image = codec.decompress(data)
+        image = decompress(data, steps)
         seconds = time.perf_counter() - start
         write_png(image, job.target)
         return Coded(image.shape[2], image.shape[1], len(data), seconds)
 
     return convert(jobs, work)
+
+
+def _decoder(checkpoint: Path, options: argparse.Namespace) -> "Callable[[bytes, Steps], Tensor]":
+    """What makes the picture of a file's bytes."""
+    if options.decoder == "mse":
+        from lightning_codec.codec import Codec
+
+        codec = Codec.load(checkpoint)
+        return lambda data, _: codec.decompress(data)
+
+    from lightning_codec.diffusion_decoder import DecodeOptions, DiffusionDecoder
+
+    decoder = DiffusionDecoder.load(checkpoint)
+    decoder.sampling = replace(decoder.sampling, **_given(options, SAMPLING_OPTIONS))
+    how = replace(DecodeOptions(), **_given(options, DECODE_OPTIONS))
+    decoder.plan(1, 1, how.memory_limit)  # a limit that no picture fits in is refused before any is tried
+    return lambda data, steps: decoder.decompress(data, how, steps)
+
+
+def _given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Those of the named options that were given."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def _parser(name: str) -> CommandParser:
+    parser = CommandParser(
+        name,
+        "Decompress .lcb files to PNG images, with the checkpoint that they were made with. For each, prints "
+        "its size in pixels, the bytes of the file, bits per pixel and the time of decoding. A file that "
+        "fails is reported, the others go on, and the exit code is 2.",
+        "lightning-codec decompress coded/ -o images/ --model runs/version_0/checkpoints/last.ckpt",
+    )
+    add_conversion_arguments(parser, "FILE", ".lcb files")
+    parser.add_argument(
+        "--decoder",
+        choices=("mse", "diffusion"),
+        default="mse",
+        help="mse: least distortion, at once (default); diffusion: realistic texture, by a model that has that decoder",
+    )
+    group = parser.add_argument_group("with --decoder diffusion")
+    group.add_argument("--steps", metavar="N", type=positive, help="of the sampler (default: the model's)")
+    group.add_argument("--sampler", choices=SAMPLERS, help="default: the model's")
+    group.add_argument("--seed", metavar="S", type=seed, help="same file, same seed, same picture (default: 0)")
+    group.add_argument(
+        "--perception",
+        metavar="P",
+        type=fraction,
+        help="from 0, the picture of --decoder mse, to 1, the most realistic one (default: 1)",
+    )
+    group.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        type=memory_size,
+        help="of the whole program, such as 1500MiB or 4GiB; large pictures are decoded in tiles "
+        "(default: 2GiB for a tile, beside the program and the picture)",
+    )
+    return parser
 
 
 def _find(folder: Path) -> list[Path]:

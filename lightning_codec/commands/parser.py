@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import textwrap
 from pathlib import Path
 from typing import NoReturn
@@ -35,6 +36,30 @@ def positive(text: str) -> int:
     if value < 1:
         raise ValueError
     return value
+
+
+def fraction(text: str) -> float:
+    """A number in [0, 1], for `type=`."""
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} does not lie in [0, 1]")
+    return value
+
+
+def seed(text: str) -> int:
+    """An integer in [0, 2^63), for `type=`."""
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise ValueError
+    return value
+
+
+def memory_size(text: str) -> int:
+    """A number of bytes from "512MiB" or "1.5GiB", for `type=`."""
+    size = re.fullmatch(r"(\d+(?:\.\d+)?) ?([MG])iB", text)
+    if size is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number with its unit, such as 1500MiB or 4GiB")
+    return int(float(size[1]) * {"M": 2**20, "G": 2**30}[size[2]])
 
 
 def add_conversion_arguments(parser: CommandParser, metavar: str, what: str) -> None:
