@@ -7,18 +7,20 @@ import torch
 import yaml
 from torchvision.utils import save_image
 
-from lightning_codec.checkpoint import network_from_plain
+from lightning_codec.checkpoint import from_plain
 from lightning_codec.cli import main
 from lightning_codec.codec import Codec
+from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig
 from lightning_codec.model import CompressionModel, NetworkConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 EXPERIMENTS = sorted((CONFIGS / "experiment").glob("*.yaml"))
 PRESETS = sorted((CONFIGS / "model").glob("*.yaml"))
+DECODERS = sorted((CONFIGS / "decoder").glob("*.yaml"))
 
 
 def preset(path: Path) -> NetworkConfig:
-    return network_from_plain(yaml.safe_load(path.read_text()))
+    return from_plain(NetworkConfig, yaml.safe_load(path.read_text()))
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
@@ -37,6 +39,24 @@ def test_presets_have_the_stated_widths_and_run(path: Path) -> None:
         assert torch.isfinite(model(torch.rand(1, 3, 64, 64), "hard").x_hat).all()
 
 
+@pytest.mark.parametrize("path", DECODERS, ids=lambda path: path.stem)
+def test_decoder_presets_have_the_stated_widths_and_run(path: Path) -> None:
+    expected = {
+        "tiny": ((48, 64, 96, 128), 2, False, "x", 4.0),
+        "small": ((32, 64, 96, 128, 128, 128), 1, True, "x", 4.0),
+        "base": ((48, 96, 144, 192, 240, 288), 1, True, "x", 4.0),
+        "paper": ((64, 128, 192, 256, 320, 384), 1, True, "epsilon", 20.0),
+    }[path.stem]
+    config = from_plain(DenoiserConfig, yaml.safe_load(path.read_text()))
+    unet, blur = config.unet, config.schedule.sigma_blur_max
+    assert (unet.channels, unet.patch, unet.attention, config.prediction, blur) == expected
+    ladder = [torch.rand(1, c, s, s) for c, s in ((3, 64), (8, 32), (12, 16), (16, 8))]
+    with torch.no_grad():
+        estimate = Denoiser(config, (8, 12, 16))(torch.rand(1, 3, 64, 64), torch.tensor([0.1]), ladder)
+    assert estimate.x_hat.shape == (1, 3, 64, 64)
+    assert torch.isfinite(estimate.x_hat).all()
+
+
 def train_two_steps(config: Path, folder: Path, *more: str) -> Path:
     arguments = ["--config", str(config), "--trainer.max_steps", "2", "--trainer.default_root_dir", str(folder)]
     arguments += ["--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--data.num_workers", "0"]
@@ -52,11 +72,20 @@ def test_every_experiment_trains(path: Path, tmp_path: Path) -> None:
     save_image(torch.rand(3, 96, 96), photos / "a.png")
     folders = f"[{photos}]"
     more = ["--data.train_folders", folders, "--data.eval_sets", folders]
-    if "paper" in path.stem:  # the size itself is tested above
+    if "paper" in path.stem:  # the size of the codec is tested above
         more += ["--model.init_args.network", str(CONFIGS / "model" / "tiny.yaml")]
+    if path.stem == "paper_diffusion":  # the weights of LPIPS would be downloaded; 500 steps take minutes
+        more += ["--model.init_args.loss.perceptual", "none", "--model.init_args.sampling.steps", "2"]
+    if path.stem == "tiny_decoder":
+        codec = train_two_steps(CONFIGS / "quickstart.yaml", tmp_path / "codec")
+        more += ["--model.init_args.codec", str(codec)]
     checkpoint = train_two_steps(path, tmp_path / "run", *more)
     record = torch.load(checkpoint, weights_only=True)["lightning_codec"]["init_args"]
-    assert record["lmbda"] == yaml.safe_load(path.read_text())["model"]["init_args"]["lmbda"]
+    given = yaml.safe_load(path.read_text())["model"]["init_args"]
+    assert record["optimizer"]["lr"] == given["optimizer"]["lr"]
+    assert {name: record[name] for name in ("lmbda", "train_codec") if name in given} == {
+        name: given[name] for name in ("lmbda", "train_codec") if name in given
+    }
 
 
 def test_the_quickstart_trains_tests_and_writes_pictures(tmp_path: Path) -> None:

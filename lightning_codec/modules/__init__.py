@@ -1,6 +1,7 @@
 """LightningModules: losses, optimiser and schedule around the networks."""
 
+from lightning_codec.modules.diffusion_decoder import DiffusionDecoderModule, DiffusionLossConfig
 from lightning_codec.modules.entropy_model import EntropyModelModule, EvalStep
 from lightning_codec.modules.optimizer import OptimizerConfig
 
-__all__ = ["EntropyModelModule", "EvalStep", "OptimizerConfig"]
+__all__ = ["DiffusionDecoderModule", "DiffusionLossConfig", "EntropyModelModule", "EvalStep", "OptimizerConfig"]

@@ -1,0 +1,336 @@
+"""Training of the diffusion decoder: on top of an entropy codec, or together with it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from lightning_codec.checkpoint import RECORD_KEY, from_plain, load_weights, make_record, read_checkpoint, to_plain
+from lightning_codec.codec import Codec, weights_digest
+from lightning_codec.data import NamedImage
+from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig, Estimate
+from lightning_codec.diffusion.objective import diffusion_loss, stratified_times
+from lightning_codec.diffusion.process import diffuse
+from lightning_codec.diffusion.samplers import start, time_grid, visited_state
+from lightning_codec.diffusion.sampling import SamplingConfig
+from lightning_codec.diffusion.texture import texture_distance
+from lightning_codec.diffusion_decoder import DiffusionDecoder
+from lightning_codec.errors import UserError
+from lightning_codec.model import CompressionModel, ModelOutput, NetworkConfig
+from lightning_codec.modules.entropy_model import EvalStep, estimated_bits
+from lightning_codec.modules.optimizer import OptimizerConfig, build_optimizer
+from lightning_codec.perceptual import PerceptualDistance, PerceptualName
+from lightning_codec.transforms import pad_to_multiple
+
+
+@dataclass(frozen=True)
+class DiffusionLossConfig:
+    """L = (1 - rho) L_diff + rho perceptual + texture D_tex [+ lmbda_rate bpp + fidelity MSE(x, c_0)], in [-1, 1].
+
+    Args:
+        rho: share of the perceptual distance of the network's own estimate of x, in [0, 1].
+        perceptual: its network; with `none`, or rho 0, none is loaded.
+        perceptual_images: how many images of a batch it sees, to save its time; 0 for all.
+        perceptual_min_snr: it sees only times with at least this a^2 / sigma^2: with `epsilon` predicted the estimate
+            of x explodes where there is only noise.
+        texture: weight of the distance of local band energies (`texture_distance`); 0 leaves it out.
+        rollout: how many images of a batch are trained at a state that the sampler itself has come to from x_c, rather
+            than at a diffused original: what earlier steps leave behind is then taken away by later ones.
+        min_snr: cap of the weight of an error of x.
+        t_max: times are trained in [0, t_max]; a decoder that starts from x_c needs no later ones.
+        lmbda_rate: weight of the rate; counts only where the codec is trained too.
+        fidelity: weight of the error of x_c; likewise.
+    """
+
+    rho: float = 0.3
+    perceptual: PerceptualName | Literal["none"] = "stlpips-alex"
+    perceptual_images: int = 0
+    perceptual_min_snr: float = 0.1
+    texture: float = 0.0
+    rollout: int = 0
+    min_snr: float = 5.0
+    t_max: float = 0.3
+    lmbda_rate: float = 0.0
+    fidelity: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.rho <= 1.0:
+            raise UserError(f"loss: rho is {self.rho}: it must lie in [0, 1]")
+        if not 0.0 < self.t_max <= 1.0:
+            raise UserError(f"loss: t_max is {self.t_max}: it must lie in (0, 1]")
+
+
+class View(NamedTuple):
+    """What is shown of a batch to the judges that look at more than single pixels."""
+
+    images: slice
+    """of which the perceptual network sees"""
+    top: int
+    """rows left out above, in pixels"""
+    left: int
+
+    def cut(self, pictures: Tensor) -> Tensor:
+        """All pictures, without the rows and columns that are left out."""
+        return pictures[..., self.top :, self.left :]
+
+
+WHOLE = View(slice(None), 0, 0)
+# The gradient of a network with strides, or of blocks, has their period. From changing origins it leaves no grid.
+JITTER = 8
+
+
+class DiffusionLoss(NamedTuple):
+    """The loss and its parts, scalars."""
+
+    loss: Tensor
+    diffusion: Tensor
+    perceptual: Tensor | None
+    texture: Tensor | None
+    bpp: Tensor
+    fidelity: Tensor
+    """MSE of x_c, images in [-1, 1]"""
+
+
+class DiffusionDecoderModule(pl.LightningModule):
+    """z_t, t and the ladder of the decoded latents ─► U-Net ─► x_hat.
+
+    Two-stage (default): the entropy codec comes trained from `codec` and is frozen. One-stage and joint fine-tuning:
+    `train_codec`, with the codec of `codec` or a new one of `network`. Either way y_hat is rounded as in a file.
+    The averaged weights decode, at validation and in every checkpoint's codec.
+
+    Args:
+        codec: checkpoint of the entropy codec; it is copied into the checkpoints of this module.
+        network: in place of `codec`, a network to be trained from the start.
+        decoder: U-Net, schedule and prediction.
+        loss: settings of the loss.
+        sampling: how pictures are decoded by default.
+        optimizer: AdamW and its schedule.
+        train_codec: train transforms and entropy model too.
+        ema_decay: of the averaged weights, per optimiser step; lower in the first steps (`warming_average`).
+        channels_last: memory layout of weights and images.
+    """
+
+    def __init__(
+        self,
+        codec: str | None = None,
+        network: NetworkConfig | None = None,
+        decoder: DenoiserConfig = DenoiserConfig(),  # noqa: B008 - frozen
+        loss: DiffusionLossConfig = DiffusionLossConfig(),
+        sampling: SamplingConfig = SamplingConfig(),  # noqa: B008
+        optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008
+        train_codec: bool = False,
+        ema_decay: float = 0.999,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        if (codec is None) == (network is None):
+            raise UserError(
+                "the diffusion decoder needs either codec (a checkpoint) or network (to train from the start)"
+            )
+        if loss.rollout and decoder.prediction != "x":
+            raise UserError(f"loss: rollout is {loss.rollout}: it needs prediction x, not {decoder.prediction}")
+        if not 0.0 <= ema_decay < 1.0:
+            raise UserError(f"ema_decay is {ema_decay}: it must lie in [0, 1)")
+        self.model = _codec_model(codec, network)
+        if not train_codec:
+            self.model.requires_grad_(False)
+        self.decoder = Denoiser(decoder, self.model.config.channels)
+        self.loss_config = loss
+        self.sampling = sampling
+        self.optimizer_config = optimizer
+        self.train_codec = train_codec
+        self.channels_last = channels_last
+        self._untrained_codec = codec is None
+        if channels_last:
+            self.model.to(memory_format=torch.channels_last)
+            self.decoder.to(memory_format=torch.channels_last)
+        self.ema = AveragedModel(self.decoder, multi_avg_fn=warming_average(ema_decay)).requires_grad_(False)
+        # Not a submodule: its weights belong to no optimiser, average or checkpoint.
+        self._perceptual: PerceptualDistance | None = None
+        self._record: dict[str, Any] = make_record(
+            type(self),
+            {
+                "network": to_plain(self.model.config),
+                "decoder": to_plain(decoder),
+                "loss": to_plain(loss),
+                "sampling": to_plain(sampling),
+                "optimizer": to_plain(optimizer),
+                "train_codec": train_codec,
+                "ema_decay": ema_decay,
+                "channels_last": channels_last,
+            },
+        )
+        self._codec: tuple[bytes, DiffusionDecoder] | None = None
+
+    def codec(self) -> DiffusionDecoder:
+        """The codec of the averaged weights as they are now; made anew only when they have changed."""
+        averaged = cast("Denoiser", self.ema.module)
+        digest = weights_digest(self.model.config, self.model) + weights_digest(averaged.config, averaged)
+        if self._codec is None or self._codec[0] != digest:
+            self._codec = (digest, DiffusionDecoder(Codec(self.model), averaged, self.sampling))
+        return self._codec[1]
+
+    def setup(self, stage: str) -> None:
+        """Load the perceptual network, and refuse to train on a codec that knows nothing.
+
+        Raises:
+            UserError: so it is, or the perceptual network cannot be had.
+        """
+        if stage == "fit" and self._untrained_codec and not self.train_codec and self.trainer.ckpt_path is None:
+            raise UserError("an untrained codec would stay frozen: give its checkpoint as codec, or set train_codec")
+        name = self.loss_config.perceptual
+        if stage in ("fit", "validate") and name != "none" and self.loss_config.rho > 0.0:
+            self._perceptual = PerceptualDistance(name)
+
+    def _condition(self, x: Tensor) -> tuple[ModelOutput, list[Tensor]]:
+        """The codec's output for images [B, 3, H, W] in [0, 1], and c_0 .. c_3 of the padded ones, c_0 in [-1, 1]."""
+        with torch.set_grad_enabled(self.train_codec and self.training):
+            output: ModelOutput = self.model(x, "noise" if self.training and self.train_codec else "hard")
+        c3, c2, c1, c0 = output.ladder
+        return output, [2.0 * c0 - 1.0, c1, c2, c3]
+
+    def _step(
+        self, image: Tensor, t: Tensor, noise: Tensor, denoiser: Denoiser | AveragedModel, view: View, rollout: int = 0
+    ) -> DiffusionLoss:
+        """The loss of images [B, 3, H, W] in [0, 1] at times [B]; the perceptual distance is of what `view` shows.
+
+        `noise` is shaped as the padded images. The last `rollout` images are taken where the sampler comes to.
+        """
+        settings, config = self.loss_config, self.decoder.config
+        output, ladder = self._condition(image)
+        x = 2.0 * pad_to_multiple(image) - 1.0
+        z = diffuse(config.schedule, x, t, noise)
+        if rollout > 0:
+            time, state = self._visited([rung[-rollout:] for rung in ladder], noise[-rollout:])
+            z = torch.cat([z[:-rollout], state])
+            t = torch.cat([t[:-rollout], t.new_full((rollout,), time)])
+        estimate: Estimate = denoiser(z, t, ladder)
+        diffusion = diffusion_loss(config, estimate, x, noise, t, settings.min_snr).mean()
+        loss = (1.0 - settings.rho) * diffusion
+        perceptual = None
+        if self._perceptual is not None:
+            clean = config.schedule.log_snr(t[view.images]).exp() >= settings.perceptual_min_snr
+            shown = [(view.cut(picture)[view.images][clean] + 1.0) / 2.0 for picture in (estimate.x_hat, x)]
+            distance = self._perceptual(*shown)
+            perceptual = distance.sum() / max(1, len(distance))
+            loss = loss + settings.rho * perceptual
+        texture = None
+        if settings.texture > 0.0:
+            texture = texture_distance(view.cut(estimate.x_hat), view.cut(x)).mean()
+            loss = loss + settings.texture * texture
+        bpp = estimated_bits(output) / (len(image) * image.shape[-2] * image.shape[-1])
+        fidelity = F.mse_loss(ladder[0], x)
+        if self.train_codec:
+            loss = loss + settings.fidelity * fidelity
+            if settings.lmbda_rate > 0.0:
+                loss = loss + settings.lmbda_rate * bpp
+        return DiffusionLoss(loss, diffusion, perceptual, texture, bpp, fidelity)
+
+    @torch.no_grad()
+    def _visited(self, ladder: list[Tensor], noise: Tensor) -> tuple[float, Tensor]:
+        """A random time at which the sampler evaluates the network, and its state there, [B, 3, H, W]."""
+        sampling, schedule = self.sampling, self.decoder.config.schedule
+        steps = int(torch.randint(1, sampling.steps + 1, ()))
+        stop = int(torch.randint(steps, ()))
+        grid = time_grid(steps, sampling.t_start, sampling.power)
+
+        def denoiser(z: Tensor, t: float) -> Tensor:
+            estimate: Estimate = self.decoder(z, z.new_full((len(z),), t), ladder)
+            return estimate.x_hat
+
+        z = start(schedule, ladder[0] if sampling.warm_start else None, grid[0], sampling.gamma, noise)
+        state = visited_state(denoiser, z, grid, stop, schedule, sampling.sampler, lambda _: torch.randn_like(z))
+        return grid[stop], state
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """One step on crops [B, 3, H, W]."""
+        image = batch.contiguous(memory_format=torch.channels_last) if self.channels_last else batch
+        t = stratified_times(len(image), self.loss_config.t_max, torch.rand((), device=image.device))
+        stride = -(-len(image) // (self.loss_config.perceptual_images or len(image)))
+        top, left = torch.randint(JITTER, (2,)).tolist()
+        noise = torch.randn_like(pad_to_multiple(image))
+        view = View(slice(batch_idx % stride, None, stride), top, left)
+        losses = self._step(image, t, noise, self.decoder, view, min(self.loss_config.rollout, len(image)))
+        values = {
+            "train/loss": losses.loss,
+            "train/diffusion": losses.diffusion,
+            "train/bpp": losses.bpp,
+            "train/psnr_x_c": 10.0 * torch.log10(4.0 / losses.fidelity.detach()),
+        }
+        if losses.perceptual is not None:
+            values["train/perceptual"] = losses.perceptual
+        if losses.texture is not None:
+            values["train/texture"] = losses.texture
+        self.log_dict(values, prog_bar=True, batch_size=len(image))
+        return losses.loss
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as Lightning calls it
+        """Step, then move the averaged weights."""
+        super().optimizer_step(*args, **kwargs)
+        self.ema.update_parameters(self.decoder)
+
+    def validation_step(  # type: ignore[override] # Lightning hands any object on to the callbacks
+        self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0
+    ) -> EvalStep:
+        """The picture that the file of one image decodes to, and the loss at the times where the sampler looks."""
+        codec = self.codec()
+        x_hat = codec.decompress(codec.compress(batch.image[0]))[None].to(batch.image.device)
+        grid = time_grid(self.sampling.steps, min(self.sampling.t_start, self.loss_config.t_max), self.sampling.power)
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(pad_to_multiple(batch.image).shape, generator=generator).to(batch.image)
+        total, bpp = 0.0, 0.0
+        for time in grid[:-1]:
+            t = torch.full((1,), time, device=self.device)
+            losses = self._step(batch.image, t, noise, self.ema, WHOLE)
+            total, bpp = total + float(losses.loss), float(losses.bpp)
+        return EvalStep(x_hat, bpp, total / (len(grid) - 1))
+
+    def test_step(  # type: ignore[override] # Lightning hands any object on to the callbacks
+        self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0
+    ) -> EvalStep:
+        """The estimated rate; the callbacks code and decode the image."""
+        output, _ = self._condition(batch.image)
+        pixels = batch.image.shape[-2] * batch.image.shape[-1]
+        return EvalStep(None, float(estimated_bits(output)) / pixels, None)
+
+    def predict_step(self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0) -> bytes:
+        """The `.lcb` file of one image; it is the entropy codec's, either decoder reads it."""
+        return self.codec().compress(batch.image[0])
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """One AdamW over everything that is trained, its rate set anew at every optimiser step."""
+        total = int(min(self.trainer.estimated_stepping_batches, 2**31))
+        optimizer, schedule = build_optimizer(self, self.optimizer_config, total)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write what the checkpoint has to say about itself."""
+        checkpoint[RECORD_KEY] = self._record
+
+
+def warming_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """An exponential average whose decay rises as (1 + n) / (10 + n) up to `decay`, so that the start is forgotten."""
+
+    def average(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        step = get_ema_multi_avg_fn(min(decay, (1 + int(count)) / (10 + int(count))))  # type: ignore[no-untyped-call]
+        step(averaged, current, count)
+
+    return average
+
+
+def _codec_model(codec: Path | str | None, network: NetworkConfig | None) -> CompressionModel:
+    """A new network, or that of a checkpoint with its weights."""
+    if codec is None:
+        assert network is not None
+        return CompressionModel(network)
+    content = read_checkpoint(codec)
+    model = CompressionModel(from_plain(NetworkConfig, content.init_args["network"]))
+    load_weights(model, content, "model.")
+    return model

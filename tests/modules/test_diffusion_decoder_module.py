@@ -1,0 +1,304 @@
+"""Training of the diffusion decoder: what learns, what does not, what is averaged, what a checkpoint holds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_codec.checkpoint import CheckpointError
+from lightning_codec.codec import Codec, weights_digest
+from lightning_codec.data import NamedImage
+from lightning_codec.diffusion.denoiser import Denoiser, Estimate
+from lightning_codec.diffusion.process import diffuse
+from lightning_codec.diffusion.samplers import time_grid
+from lightning_codec.diffusion.sampling import SamplingConfig
+from lightning_codec.diffusion.texture import texture_distance
+from lightning_codec.diffusion_decoder import DiffusionDecoder
+from lightning_codec.errors import UserError
+from lightning_codec.modules import DiffusionDecoderModule, DiffusionLossConfig, OptimizerConfig
+from lightning_codec.modules import diffusion_decoder as module_file
+from lightning_codec.modules.diffusion_decoder import WHOLE, View
+from lightning_codec.perceptual import PerceptualDistance, PerceptualName
+from lightning_codec.transforms import pad_to_multiple
+from tests.modules.test_entropy_model_module import crops, trainer
+from tests.tiny import TINY_DENOISER, TINY_NETWORK, tiny_compression_model
+
+NO_PERCEPTUAL = DiffusionLossConfig(rho=0.0, perceptual="none")
+
+
+class FakeDistance(PerceptualDistance):
+    """In place of a perceptual network: mean absolute difference, and what it was shown."""
+
+    def __init__(self, name: PerceptualName) -> None:
+        self.weight = torch.nn.Linear(2, 2)
+        self.shown: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        self.shown.append((x_hat, x))
+        return (x_hat - x).abs().mean(dim=(1, 2, 3))
+
+
+@pytest.fixture
+def fake_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_file, "PerceptualDistance", FakeDistance)
+
+
+def tiny_module(**changes: object) -> DiffusionDecoderModule:
+    torch.manual_seed(0)
+    settings = {"decoder": TINY_DENOISER, "loss": NO_PERCEPTUAL, "train_codec": True}
+    optimizer = OptimizerConfig(lr=1e-2, warmup_steps=0)
+    return DiffusionDecoderModule(network=TINY_NETWORK, optimizer=optimizer, **{**settings, **changes})  # type: ignore[arg-type]
+
+
+def trained(module: DiffusionDecoderModule, folder: Path, steps: int = 2) -> pl.Trainer:
+    run = trainer(folder, steps)
+    run.fit(module, crops(steps))
+    return run
+
+
+def two_stage(tmp_path: Path, **changes: object) -> DiffusionDecoderModule:
+    """A module whose frozen codec comes from the checkpoint of another one."""
+    path = tmp_path / "codec.ckpt"
+    if not path.exists():
+        trained(tiny_module(), tmp_path / "codec").save_checkpoint(path)
+    torch.manual_seed(1)
+    settings: dict[str, object] = {"loss": NO_PERCEPTUAL, "optimizer": OptimizerConfig(lr=1e-2, warmup_steps=0)}
+    return DiffusionDecoderModule(codec=str(path), decoder=TINY_DENOISER, **{**settings, **changes})  # type: ignore[arg-type]
+
+
+def averaged(module: DiffusionDecoderModule) -> Denoiser:
+    assert isinstance(module.ema.module, Denoiser)
+    return module.ema.module
+
+
+def head_bias(denoiser: Denoiser) -> Tensor:
+    bias = denoiser.unet.head.out.bias
+    assert bias is not None
+    return bias
+
+
+def digest(module: DiffusionDecoderModule) -> bytes:
+    return weights_digest(module.model.config, module.model)
+
+
+def test_two_stage_training_moves_the_decoder_and_not_the_codec(tmp_path: Path) -> None:
+    module = two_stage(tmp_path)
+    codec, before = digest(module), weights_digest(TINY_DENOISER, module.decoder)
+    run = trained(module, tmp_path)
+    assert digest(module) == codec
+    assert weights_digest(TINY_DENOISER, module.decoder) != before
+    optimised = {id(p) for group in run.optimizers[0].param_groups for p in group["params"]}
+    assert optimised == {id(p) for p in module.decoder.parameters()}
+
+
+def test_joint_training_reaches_every_weight_of_codec_and_decoder(tmp_path: Path) -> None:
+    module = tiny_module(loss=replace(NO_PERCEPTUAL, lmbda_rate=0.1))
+    module.model.load_state_dict(tiny_compression_model().state_dict())  # whose symbols are not all 0
+    module.train()
+    with torch.no_grad():  # zero weights at the start keep the gradient from what lies before them
+        for p in module.decoder.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    image = torch.nn.functional.interpolate(next(iter(crops(1))), scale_factor=2)  # latents of two windows
+    t, noise = torch.tensor([0.1, 0.2]), torch.randn_like(image)
+    module._step(image, t, noise, module.decoder, WHOLE).loss.backward()
+    parameters = [*module.model.named_parameters(), *module.decoder.named_parameters()]
+    trained = [(name, p) for name, p in parameters if p.requires_grad]
+    assert [name for name, p in trained if p.grad is None or not bool(p.grad.any())] == []
+    assert {name for name, p in parameters if not p.requires_grad} == {"entropy.prior.bottleneck.quantiles"}
+
+
+def test_the_parts_of_the_loss_add_up_and_the_rate_counts_only_with_its_weight() -> None:
+    image = next(iter(crops(1)))
+    t, noise = torch.tensor([0.1, 0.2]), torch.randn_like(image)
+
+    def gradient(lmbda_rate: float) -> Tensor:
+        module = tiny_module(loss=DiffusionLossConfig(rho=0.0, perceptual="none", fidelity=0.5, lmbda_rate=lmbda_rate))
+        losses = module.train()._step(image, t, noise, module.decoder, WHOLE)
+        expected = losses.diffusion + 0.5 * losses.fidelity + lmbda_rate * losses.bpp
+        assert float(losses.loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+        losses.loss.backward()
+        gradients = [p.grad for p in module.model.entropy.prior.parameters() if p.grad is not None]
+        return torch.stack([g.abs().sum() for g in gradients]).sum() if gradients else torch.zeros(())
+
+    assert float(gradient(0.0)) == 0.0  # the prior of z is moved by the rate alone
+    assert float(gradient(0.1)) > 0.0
+
+
+def test_the_perceptual_distance_sees_the_estimate_and_its_share_of_the_batch(fake_distance: None) -> None:
+    module = tiny_module(loss=DiffusionLossConfig(rho=0.25, perceptual="stlpips-alex", fidelity=0.0))
+    module.setup("fit")
+    assert isinstance(module._perceptual, FakeDistance)
+    image = torch.rand(4, 3, 64, 64)
+    t, noise = torch.full((4,), 0.1), torch.randn_like(image)
+    losses = module._step(image, t, noise, module.decoder, View(slice(1, None, 2), 3, 5))
+    ((_, x),) = module._perceptual.shown
+    assert torch.allclose(x, image[1::2, :, 3:, 5:], atol=1e-6)
+    assert losses.perceptual is not None
+    assert float(losses.perceptual) > 0.0
+    expected = 0.75 * losses.diffusion + 0.25 * losses.perceptual
+    assert float(losses.loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+    (gradient,) = torch.autograd.grad(losses.perceptual, head_bias(module.decoder))
+    assert bool(gradient.any())
+    assert not any("perceptual" in name for name in module.state_dict())
+
+
+def test_band_energies_count_with_their_weight() -> None:
+    image = next(iter(crops(1)))
+    t, noise = torch.tensor([0.1, 0.2]), torch.randn_like(image)
+    module = tiny_module(loss=replace(NO_PERCEPTUAL, texture=0.5, fidelity=0.0))
+    losses = module._step(image, t, noise, module.decoder, WHOLE)
+    x_c = 2.0 * module.model(image, "hard").ladder.c0 - 1.0  # what an untrained decoder says
+    assert losses.texture is not None
+    assert float(losses.texture) == pytest.approx(float(texture_distance(x_c, 2.0 * image - 1.0).mean()), rel=1e-5)
+    assert float(losses.loss.detach()) == pytest.approx(float(losses.diffusion + 0.5 * losses.texture), rel=1e-6)
+
+
+def test_the_perceptual_distance_is_spared_times_of_mere_noise_and_rho_zero(fake_distance: None) -> None:
+    module = tiny_module(loss=DiffusionLossConfig(rho=0.25, perceptual="stlpips-alex", perceptual_min_snr=1.0))
+    module.setup("fit")
+    image = torch.rand(3, 3, 64, 64)
+    t = torch.tensor([0.2, 0.7, 0.3])  # SNR is 1 near t = 0.5
+    module._step(image, t, torch.randn_like(image), module.decoder, WHOLE)
+    assert isinstance(module._perceptual, FakeDistance)
+    assert torch.allclose(module._perceptual.shown[0][1], image[::2], atol=1e-6)
+    losses = module._step(image, torch.full((3,), 0.9), torch.randn_like(image), module.decoder, WHOLE)
+    assert float(losses.loss) == pytest.approx(
+        float(0.75 * losses.diffusion + module.loss_config.fidelity * losses.fidelity), rel=1e-6
+    )
+    without = tiny_module(loss=DiffusionLossConfig(rho=0.0, perceptual="stlpips-alex"))
+    without.setup("fit")
+    assert without._perceptual is None
+
+
+def test_the_last_images_are_trained_where_the_sampler_comes_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampling = SamplingConfig(steps=3, sampler="ddim", t_start=0.2, power=2.0)
+    module = tiny_module(loss=replace(NO_PERCEPTUAL, rollout=2), sampling=sampling)
+    image = torch.rand(4, 3, 64, 64)
+    t, noise = torch.full((4,), 0.123), torch.randn(4, 3, 64, 64)
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def denoiser(z: Tensor, times: Tensor, ladder: list[Tensor]) -> Estimate:
+        seen.append((z, times))
+        return module.decoder(z, times, ladder)  # type: ignore[no-any-return]
+
+    reached = set()
+    for _ in range(20):
+        seen.clear()
+        losses = module._step(image, t, noise, denoiser, WHOLE, rollout=2)  # type: ignore[arg-type]
+        ((z, times),) = seen
+        schedule = module.decoder.config.schedule
+        assert torch.equal(z[:2], diffuse(schedule, 2 * image - 1, t, noise)[:2])
+        assert times[:2].tolist() == pytest.approx([0.123, 0.123])
+        assert not torch.allclose(z[2:], diffuse(schedule, 2 * image - 1, t, noise)[2:], atol=1e-2)
+        assert losses.loss.requires_grad
+        assert not z.requires_grad
+        reached.add(round(float(times[-1]), 6))
+    grids = [time_grid(steps, 0.2, 2.0)[:-1] for steps in (1, 2, 3)]
+    assert reached <= {round(time, 6) for grid in grids for time in grid}
+    assert len(reached) > 2
+    with pytest.raises(UserError, match="needs prediction x"):
+        tiny_module(loss=replace(NO_PERCEPTUAL, rollout=2), decoder=replace(TINY_DENOISER, prediction="epsilon"))
+
+
+def test_averaged_weights_follow_the_recursion_once_per_optimiser_step(tmp_path: Path) -> None:
+    module = two_stage(tmp_path, ema_decay=0.2)
+    states: list[Tensor] = []
+
+    class Record(pl.Callback):
+        def on_train_batch_end(self, *args: object) -> None:
+            states.append(head_bias(module.decoder).detach().clone())
+
+    run = trainer(tmp_path, 3, callbacks=[Record()], accumulate_grad_batches=2)
+    run.fit(module, crops(6))
+    expected = states[1]  # the first step sets the average
+    for count, state in enumerate(states[3::2], start=1):
+        decay = min(0.2, (1 + count) / (10 + count))
+        expected = decay * expected + (1.0 - decay) * state
+    assert torch.allclose(head_bias(averaged(module)), expected, atol=1e-7)
+    assert int(module.ema.n_averaged) == 3
+
+
+def test_validation_decodes_with_the_averaged_weights_and_returns_what_a_file_gives(tmp_path: Path) -> None:
+    module = two_stage(tmp_path)
+    trained(module, tmp_path)
+    run = trainer(tmp_path, 1)
+    run.fit(module, crops(1))
+    run.save_checkpoint(tmp_path / "d.ckpt")
+    batch = NamedImage(torch.rand(1, 3, 40, 70), "a")
+    module.eval()
+    with torch.no_grad():
+        step = module.validation_step(batch, 0)
+    loaded = DiffusionDecoder.load(tmp_path / "d.ckpt")
+    data = loaded.compress(batch.image[0])
+    assert step.x_hat is not None
+    assert torch.equal(loaded.decompress(data), step.x_hat[0])
+    with torch.no_grad():
+        head_bias(module.decoder).add_(1.0)  # not averaged yet: it changes no picture
+        again = module.validation_step(batch, 0)
+        assert again.x_hat is not None
+        assert torch.equal(again.x_hat, step.x_hat)
+        assert again.loss == step.loss
+        head_bias(averaged(module)).add_(1.0)
+        moved = module.validation_step(batch, 0)
+    assert moved.x_hat is not None
+    assert not torch.equal(moved.x_hat, step.x_hat)
+    assert moved.loss != step.loss
+
+
+def test_a_checkpoint_resumes_to_the_bit_and_holds_the_codec(tmp_path: Path) -> None:
+    batches = crops(4, seed=3)
+    whole = two_stage(tmp_path)
+    torch.manual_seed(5)
+    trainer(tmp_path, 4).fit(whole, batches)
+    half = two_stage(tmp_path, optimizer=whole.optimizer_config)
+    torch.manual_seed(5)
+
+    class StopAtTwo(pl.Callback):
+        def on_train_batch_end(self, run: pl.Trainer, *args: object) -> None:
+            if run.global_step == 2:
+                run.save_checkpoint(tmp_path / "half.ckpt")
+                self.state = torch.get_rng_state()
+
+    stop = StopAtTwo()
+    trainer(tmp_path, 4, callbacks=[stop]).fit(half, batches)
+    resumed = two_stage(tmp_path)
+    state = torch.load(tmp_path / "half.ckpt", weights_only=True)["state_dict"]
+    resumed.load_state_dict(state)
+    assert not any("perceptual" in name for name in state)
+    original = Codec.load(tmp_path / "codec.ckpt")
+    assert Codec.load(tmp_path / "half.ckpt").fingerprint == original.fingerprint
+    assert weights_digest(TINY_DENOISER, averaged(half)) == weights_digest(TINY_DENOISER, averaged(whole))
+    assert int(resumed.ema.n_averaged) == 2
+
+
+def test_test_step_leaves_the_picture_to_the_file_and_predict_writes_it(tmp_path: Path) -> None:
+    module = two_stage(tmp_path).eval()
+    batch = NamedImage(torch.rand(1, 3, 33, 65), "a")
+    with torch.no_grad():
+        step = module.test_step(batch, 0)
+        data = module.predict_step(batch, 0)
+    assert step.x_hat is None
+    assert step.loss is None
+    assert data == Codec.load(tmp_path / "codec.ckpt").compress(batch.image[0])
+    assert step.bpp_estimated == pytest.approx(8 * len(data) / (33 * 65), rel=1.0)
+    assert pad_to_multiple(batch.image).shape[-1] == 128
+
+
+def test_impossible_settings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="either codec"):
+        DiffusionDecoderModule()
+    with pytest.raises(UserError, match="either codec"):
+        DiffusionDecoderModule(codec="a.ckpt", network=TINY_NETWORK)
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        DiffusionDecoderModule(codec=str(tmp_path / "none.ckpt"))
+    with pytest.raises(UserError, match="stay frozen"):
+        trained(tiny_module(train_codec=False), tmp_path)
+    with pytest.raises(UserError, match=r"rho is 1\.5"):
+        DiffusionLossConfig(rho=1.5)
+    with pytest.raises(UserError, match="t_max"):
+        DiffusionLossConfig(t_max=0.0)
+    with pytest.raises(UserError, match="ema_decay"):
+        tiny_module(ema_decay=1.0)
