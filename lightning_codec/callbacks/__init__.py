@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from lightning_codec.callbacks.progress import CodecProgressBar
     from lightning_codec.callbacks.rate_distortion import RateDistortion
     from lightning_codec.callbacks.reconstructions import Reconstructions
+    from lightning_codec.callbacks.triplets import Triplets
 
-__all__ = ["CodecProgressBar", "LcbWriter", "NonFiniteGuard", "RateDistortion", "Reconstructions"]
+__all__ = ["CodecProgressBar", "LcbWriter", "NonFiniteGuard", "RateDistortion", "Reconstructions", "Triplets"]
 
 _HOMES = {
     "CodecProgressBar": "progress",
@@ -18,6 +19,7 @@ _HOMES = {
     "NonFiniteGuard": "non_finite",
     "RateDistortion": "rate_distortion",
     "Reconstructions": "reconstructions",
+    "Triplets": "triplets",
 }
 
 

@@ -16,36 +16,44 @@ def run(name: str, arguments: list[str]) -> int:
         "absolute times drift. Leave the machine to it.",
         "lightning-codec benchmark entropy --threads 2",
     )
-    parser.add_argument("what", choices=["entropy"], help="entropy: latent coding and training of the entropy codec")
+    parser.add_argument(
+        "what",
+        choices=["entropy", "diffusion"],
+        help="entropy: latent coding and training of the entropy codec; diffusion: decoding and training of the "
+        "diffusion decoder",
+    )
     parser.add_argument("--repeats", type=positive, default=5, metavar="N", help="counted rounds (default: 5)")
     parser.add_argument(
         "--threads", type=positive, default=os.cpu_count() or 1, metavar="N", help="CPU threads (default: all)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     options = parser.parse_args(arguments)
-    result = _entropy(options.repeats, options.threads)
+    import torch
+
+    torch.set_num_threads(options.threads)
+    # For processes that a benchmark starts: they import compressai anew, whose warnings no user could mend.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": options.threads,
+        "torch": torch.__version__,
+    }
+    measure = {"entropy": _entropy, "diffusion": _diffusion}[options.what]
+    result = {"machine": machine, **measure(options.repeats)}
     print(json.dumps(result, indent=2) if options.json else _table(result))
     return 0
 
 
-def _entropy(repeats: int, threads: int) -> dict[str, Any]:
+def _entropy(repeats: int) -> dict[str, Any]:
     import torch
 
     from lightning_codec.benchmark.entropy import decoding_times, growth_exponent, scaling, training_step_times
 
-    torch.set_num_threads(threads)
-    # For the processes of `scaling`: they import compressai anew, whose warnings no user could mend.
-    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
     decoding = decoding_times(repeats)
-    rows = scaling((256, 512, 1024, 2048), threads)
+    rows = scaling((256, 512, 1024, 2048), torch.get_num_threads())
     step = training_step_times(repeats)
     return {
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "capability": torch.backends.cpu.get_cpu_capability(),
-            "threads": threads,
-            "torch": torch.__version__,
-        },
         "decoding 768x512, paper size": {
             **{f"{key} (s)": value for key, value in decoding._asdict().items()},
             "ours / elic": decoding.ours / decoding.elic,
@@ -63,6 +71,49 @@ def _entropy(repeats: int, threads: int) -> dict[str, Any]:
             **{f"{key} (s)": value for key, value in step._asdict().items()},
             "float32 / bf16 channels_last": step.float32 / step.bf16_channels_last,
             "float32 / float32 channels_last": step.float32 / step.float32_channels_last,
+        },
+    }
+
+
+def _diffusion(repeats: int) -> dict[str, Any]:
+    from lightning_codec.benchmark.diffusion import (
+        PAPER_STEPS,
+        decoding_times,
+        evaluation_time,
+        memory,
+        training_times,
+    )
+
+    sizes = {"768x512": memory((512, 768)), "4000x3000": memory((3000, 4000))}
+    decoding = decoding_times(repeats)
+    training = training_times(repeats)
+    evaluation = evaluation_time(repeats)
+    parts = {**decoding._asdict(), "network": decoding.network}
+    names = {
+        "network": "4 evaluations of the U-Net",
+        "arithmetic": "DCT, schedule, sampler",
+        "noise": "noise",
+        "latents": "entropy decoding",
+        "ladder": "ladder",
+    }
+    return {
+        "decoding 768x512, tiny preset, 4 evaluations": {
+            "whole (s)": decoding.whole,
+            **{f"{text} (s)": parts[key] for key, text in names.items()},
+            **{f"{text}, share": parts[key] / decoding.whole for key, text in names.items()},
+        },
+        "the same in a process of its own, first call": {
+            size: f"{row.seconds:.2f} s, {row.tiles} tile(s), peak {row.peak_mib:.0f} MiB"
+            for size, row in sizes.items()
+        },
+        "training step, tiny preset, 8 x 128x128": {
+            **{f"{key} (s)": value for key, value in training._asdict().items()},
+            "noising, share": training.noising / training.step,
+            "blur's part of it, share": training.blur_share,
+        },
+        "U-Net of the paper preset, 768x512, float32": {
+            "one evaluation (s)": evaluation,
+            f"{PAPER_STEPS} steps (s)": PAPER_STEPS * evaluation,
         },
     }
 

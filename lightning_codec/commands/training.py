@@ -17,7 +17,14 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from lightning_codec.callbacks import CodecProgressBar, LcbWriter, NonFiniteGuard, RateDistortion, Reconstructions
+from lightning_codec.callbacks import (
+    CodecProgressBar,
+    LcbWriter,
+    NonFiniteGuard,
+    RateDistortion,
+    Reconstructions,
+    Triplets,
+)
 from lightning_codec.checkpoint import read_checkpoint
 from lightning_codec.commands.reporting import PROGRAM, one_line
 from lightning_codec.data import CompressionDataModule
@@ -28,6 +35,7 @@ from lightning_codec.errors import UserError
 CALLBACKS: dict[str, type[pl.Callback]] = {
     "rate_distortion": RateDistortion,
     "reconstructions": Reconstructions,
+    "triplets": Triplets,
     "non_finite_guard": NonFiniteGuard,
     "lcb_writer": LcbWriter,
     "progress_bar": CodecProgressBar,
