@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+from scipy import fft
 from torch import Tensor
 
 
@@ -62,6 +63,11 @@ def _rows_transposed(u: Tensor) -> Tensor:
     return torch.cat([symmetric + antisymmetric, (symmetric - antisymmetric).flip(-2)], dim=-2)
 
 
+def _plain(x: Tensor) -> bool:
+    """Whether scipy can transform it: four times faster than two products at 768x512, but without a gradient."""
+    return x.device.type == "cpu" and not x.requires_grad
+
+
 def dct2(x: Tensor) -> Tensor:
     """u = C_H x C_W^T over the last two dimensions, [..., H, W] -> [..., H, W], any H and W.
 
@@ -69,12 +75,16 @@ def dct2(x: Tensor) -> Tensor:
     Laplacian with mirror boundary, so a Gaussian blur is a product in this basis (paper; Hoogeboom and Salimans, 2023).
     Never in reduced precision: autocast is switched off.
     """
+    if _plain(x):
+        return torch.from_numpy(fft.dctn(x.numpy(), axes=(-2, -1), norm="ortho"))
     with torch.autocast(x.device.type, enabled=False):
         return _rows(_rows(x).mT).mT
 
 
 def idct2(u: Tensor) -> Tensor:
     """x = C_H^T u C_W, the inverse of `dct2`."""
+    if _plain(u):
+        return torch.from_numpy(fft.idctn(u.numpy(), axes=(-2, -1), norm="ortho"))
     with torch.autocast(u.device.type, enabled=False):
         return _rows_transposed(_rows_transposed(u).mT).mT
 

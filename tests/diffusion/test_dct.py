@@ -9,6 +9,7 @@ import torch
 from scipy.fft import dctn
 from torch import Tensor
 
+from lightning_codec.diffusion import dct
 from lightning_codec.diffusion.dct import dct2, dct_matrix, frequencies, idct2
 
 SIZES = [(48, 80), (7, 10), (10, 7), (5, 3), (1, 4), (1, 1)]
@@ -29,6 +30,13 @@ def test_the_matrix_is_orthonormal(size: int, dtype: torch.dtype) -> None:
     assert error.abs().max() <= TOLERANCE[dtype]
 
 
+@pytest.fixture
+def matrices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The products of matrices where scipy would do, as on a GPU."""
+    monkeypatch.setattr(dct, "_plain", lambda x: False)
+
+
+@pytest.mark.usefixtures("matrices")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_it_is_scipys_orthonormal_dct_and_its_inverse_inverts_it(height: int, width: int, dtype: torch.dtype) -> None:
@@ -41,6 +49,17 @@ def test_it_is_scipys_orthonormal_dct_and_its_inverse_inverts_it(height: int, wi
     assert float(u.square().sum()) == pytest.approx(float(x.square().sum()), rel=TOLERANCE[dtype])
 
 
+def test_with_and_without_a_gradient_it_is_the_same_transform() -> None:
+    x = image(48, 80)[None].mT  # not contiguous
+    followed = x.clone().requires_grad_()
+    for transform in (dct2, idct2):
+        plain, with_gradient = transform(x), transform(followed)
+        assert with_gradient.requires_grad
+        assert torch.allclose(plain, with_gradient, rtol=0, atol=1e-12)
+        assert transform(x.float()).dtype == torch.float32
+
+
+@pytest.mark.usefixtures("matrices")
 def test_the_round_trip_of_a_whole_picture_keeps_eight_bits_and_many_more() -> None:
     x = image(512, 768, torch.float32)[:1]
     assert (idct2(dct2(x)) - x).abs().max() <= 5e-6
@@ -81,6 +100,7 @@ def test_the_same_detail_has_the_same_frequency_in_any_size() -> None:
     assert torch.allclose(small, large[::2, ::3], rtol=1e-14, atol=0)
 
 
+@pytest.mark.usefixtures("matrices")
 @pytest.mark.parametrize("transform", [dct2, idct2])
 def test_autocast_does_not_lower_the_precision(transform: Callable[[Tensor], Tensor]) -> None:
     x = image(26, 13, torch.float32)
@@ -92,6 +112,7 @@ def test_autocast_does_not_lower_the_precision(transform: Callable[[Tensor], Ten
     assert torch.equal(actual, expected)
 
 
+@pytest.mark.usefixtures("matrices")
 @pytest.mark.parametrize(("height", "width"), [(34, 31), (33, 38)])  # sizes that no other test caches
 def test_a_training_step_can_follow_inference(height: int, width: int) -> None:
     """Matrices cached by a validation pass must be usable in the backward pass; Parseval's gradient is 2 x."""
