@@ -13,7 +13,7 @@ from lightning_codec.checkpoint import CheckpointError, from_plain, load_weights
 from lightning_codec.codec import LATENT_STRIDE, Codec, Decoded
 from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig
 from lightning_codec.diffusion.noise import noise_key, position_noise
-from lightning_codec.diffusion.perception import blend, check_perception
+from lightning_codec.diffusion.perception import blend, check_perception, noise_scale
 from lightning_codec.diffusion.samplers import sample, start, time_grid
 from lightning_codec.diffusion.sampling import SamplingConfig
 from lightning_codec.errors import UserError
@@ -213,7 +213,8 @@ class DiffusionDecoder:
             x_hat: Tensor = self.denoiser(z, torch.full((1,), t, device=z.device), ladder).x_hat
             return x_hat
 
-        z = start(schedule, x_c if sampling.warm_start else None, sampling.t_start, sampling.gamma, noise(0))
+        gamma = noise_scale(perception, sampling.gamma)
+        z = start(schedule, x_c if sampling.warm_start else None, sampling.t_start, gamma, noise(0))
         grid = time_grid(sampling.steps, sampling.t_start, sampling.power)
         x_d = sample(estimate, z, grid, schedule, sampling.sampler, noise, sampling.clamp, step)
         return crop_to(blend(x_c, x_d, perception)[0], len(tile.rows), len(tile.columns))

@@ -16,7 +16,9 @@ from lightning_codec.checkpoint import CheckpointError
 from lightning_codec.codec import Codec
 from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig, Estimate
 from lightning_codec.diffusion.noise import noise_key
+from lightning_codec.diffusion.samplers import start
 from lightning_codec.diffusion.sampling import SamplingConfig
+from lightning_codec.diffusion.schedule import BlurSchedule
 from lightning_codec.diffusion.unet import UNetConfig
 from lightning_codec.diffusion_decoder import DecodeOptions, DiffusionDecoder, MiB
 from lightning_codec.errors import UserError
@@ -83,6 +85,22 @@ def test_perception_goes_from_the_mse_picture_to_the_samplers(
     assert 0.05 * distances[2] < distances[1] < 0.5 * distances[2]
     with pytest.raises(UserError, match="perception"):
         DecodeOptions(perception=1.5)
+
+
+def test_the_knob_scales_the_noise_of_the_start(
+    decoder: DiffusionDecoder, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scales: list[float] = []
+
+    def recorded(schedule: BlurSchedule, x_c: Tensor, t: float, gamma: float, noise: Tensor) -> Tensor:
+        scales.append(gamma)
+        return start(schedule, x_c, t, gamma, noise)
+
+    monkeypatch.setattr(diffusion_decoder, "start", recorded)
+    strong = resampled(decoder, gamma=0.8)
+    for p in (0.5, 1.0):
+        strong.decompress(data, DecodeOptions(perception=p))
+    assert scales == pytest.approx([0.4, 0.8])
 
 
 @pytest.mark.parametrize(("sampler", "evaluations"), [("ddim", 3), ("2m", 3), ("ancestral", 3), ("heun", 5)])
