@@ -29,7 +29,7 @@ def cover(height: int, width: int, pixels: int, unit: int, overlap: int) -> list
         width: of the picture.
         pixels: of one tile, at least `smallest_tile(overlap)`.
         unit: tiles begin at its multiples.
-        overlap: of neighbours, in pixels, a multiple of `unit`.
+        overlap: of neighbours, in pixels, one to eight times `unit`.
 
     Returns:
         Row by row.
@@ -43,7 +43,7 @@ def cover(height: int, width: int, pixels: int, unit: int, overlap: int) -> list
 
 
 def smallest_tile(overlap: int) -> int:
-    """Pixels of the smallest tile: its two overlaps along a side may meet, but no more."""
+    """Pixels of the smallest tile: its two overlaps along a side fill it."""
     return (2 * overlap) ** 2
 
 
@@ -59,8 +59,7 @@ def _spans(length: int, size: int, unit: int, overlap: int) -> list[tuple[range,
     if size >= length:
         return [(range(length), torch.ones(length))]
     count = math.ceil((length - overlap) / (size - overlap))
-    even = math.ceil((length - overlap) / count / unit) * unit  # tiles alike, rather than a small one at the end
-    step = max(even, overlap)
+    step = math.ceil((length - overlap) / count / unit) * unit  # tiles alike, rather than a small one at the end
     rise = (2.0 * (torch.arange(overlap) + 0.5) / overlap - 0.5).clamp(0.0, 1.0)
     spans = []
     for begin in range(0, length - overlap, step):

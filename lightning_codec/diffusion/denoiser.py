@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_codec.diffusion.parameterization import Prediction, predicted_x
@@ -52,5 +53,13 @@ class Denoiser(nn.Module):
         """One evaluation; arguments as those of `UNet.forward`, images in [-1, 1]."""
         output = self.unet(z, t, ladder).float()
         if self.config.prediction == "x":
-            output = ladder[0] + output  # what the ladder has not already said
+            output = smooth(ladder[0]) + output  # what the ladder has not already said
         return Estimate(output, predicted_x(self.config.prediction, output, z, t, self.config.schedule))
+
+
+def smooth(x: Tensor) -> Tensor:
+    """(1, 2, 1) / 4 along rows and columns, the border repeated: [B, C, H, W] -> the same.
+
+    Zero for every pattern of period 2, which the upsampling of the ladder leaves in c_0.
+    """
+    return F.avg_pool2d(F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 2, stride=1), 2, stride=1)

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig
+from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig, smooth
 from lightning_codec.diffusion.parameterization import Prediction, predicted_x
 from lightning_codec.diffusion.process import diffuse
 from lightning_codec.diffusion.schedule import BlurSchedule
-from lightning_codec.diffusion.unet import ChannelNorm, LinearAttention, TimeUnit, UNet, UNetConfig
+from lightning_codec.diffusion.unet import ChannelNorm, LinearAttention, TimeEmbedding, TimeUnit, UNet, UNetConfig
 from lightning_codec.errors import UserError
 
 LADDER = (2, 3, 4)
@@ -174,6 +174,14 @@ def test_the_time_scales_and_shifts_the_features_of_a_unit() -> None:
     assert torch.allclose(out, expected, atol=1e-6)
 
 
+def test_the_time_becomes_sines_and_cosines_of_one_to_a_thousand_radians() -> None:
+    embedding, t = TimeEmbedding(8), torch.tensor([0.0, 0.3, 1.0])
+    embedding.layers = nn.Sequential()
+    sines, cosines = embedding(t).chunk(2, dim=1)
+    assert torch.allclose(sines[:, [0, -1]], torch.stack([t.sin(), (1000 * t).sin()], dim=1), atol=1e-4)
+    assert torch.allclose(cosines[:, [0, -1]], torch.stack([t.cos(), (1000 * t).cos()], dim=1), atol=1e-4)
+
+
 def test_the_head_lets_no_pattern_of_the_patch_through() -> None:
     """Equal features in every patch give equal pixels, though each of a patch's four has its own weights."""
     spread = {}
@@ -206,11 +214,23 @@ def test_the_stride_is_that_of_the_coarsest_level() -> None:
     assert UNetConfig(channels=(4, 8, 8), patch=2).stride == 8
 
 
-def test_an_untrained_denoiser_of_x_repeats_the_ladder() -> None:
+def test_an_untrained_denoiser_of_x_says_the_smoothed_ladder() -> None:
     torch.manual_seed(0)
     denoiser = Denoiser(DenoiserConfig(CONFIGS["head"]), LADDER)
     z, t, ladder = inputs(32, 32)
-    assert torch.equal(denoiser(z, t, ladder).x_hat, ladder[0])
+    assert torch.equal(denoiser(z, t, ladder).x_hat, smooth(ladder[0]))
+
+
+def test_smoothing_removes_period_two_and_keeps_means_and_slopes() -> None:
+    checkerboard = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(4, 4)[None, None]
+    assert float(smooth(checkerboard)[..., 1:-1, 1:-1].abs().max()) == 0.0
+    stripes = torch.tensor([1.0, -1.0]).repeat(4).expand(1, 1, 8, 8)
+    assert float(smooth(stripes)[..., 1:-1].abs().max()) == 0.0
+    slope = torch.arange(8.0).expand(1, 1, 8, 8)
+    assert torch.equal(smooth(slope)[..., 1:-1], slope[..., 1:-1])
+    impulse = torch.zeros(1, 1, 5, 5)
+    impulse[..., 2, 2] = 16.0
+    assert torch.equal(smooth(impulse)[0, 0, 2], torch.tensor([0.0, 2.0, 4.0, 2.0, 0.0]))
 
 
 @pytest.mark.parametrize("prediction", ["x", "epsilon", "v", "scalar_v"])
@@ -224,5 +244,5 @@ def test_the_estimate_follows_from_the_output(prediction: Prediction) -> None:
         output, x_hat = denoiser(z, t, ladder)
     assert output.dtype == x_hat.dtype == torch.float32
     assert torch.equal(x_hat, predicted_x(prediction, output, z, t, schedule))
-    expected = denoiser.unet(z, t, ladder) + (ladder[0] if prediction == "x" else 0.0)
+    expected = denoiser.unet(z, t, ladder) + (smooth(ladder[0]) if prediction == "x" else 0.0)
     assert (output - expected).abs().mean() < 0.05 * expected.abs().mean()  # the network ran in half precision
