@@ -5,13 +5,13 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lightning_codec.benchmark.entropy import KODAK_SIZE, LATENT_SPREAD
+from lightning_codec.benchmark.memory import peak_mib
 from lightning_codec.benchmark.timing import alternate
 from lightning_codec.codec import Codec
 from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig, Estimate
@@ -152,15 +152,6 @@ def _decode_alone(
     decoder.decompress(data, OPTIONS)
     seconds = time.perf_counter() - start
     return Memory(seconds, len(decoder.plan(*size, OPTIONS.memory_limit)), peak_mib())
-
-
-def peak_mib() -> float:
-    """Largest resident memory of this process so far, in MiB (Linux).
-
-    Not getrusage's ru_maxrss: a new program starts with the largest value of the process that started it.
-    """
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) / 1024
 
 
 class Training(NamedTuple):

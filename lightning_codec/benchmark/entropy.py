@@ -2,7 +2,6 @@
 
 import math
 import multiprocessing
-import resource
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_codec.benchmark.memory import peak_mib
 from lightning_codec.benchmark.timing import alternate
 from lightning_codec.bitstream import SymbolDecoder, unpack
 from lightning_codec.codec import Codec
@@ -152,8 +152,7 @@ def _decode_square(side: int, threads: int, network: NetworkConfig) -> ScalingRo
     y = LATENT_SPREAD * torch.randn(1, network.latent_channels, side // 16, side // 16)
     data = codec.encode_latents(y, side, side).data
     seconds = alternate({"decode": lambda: codec.decode(data)}, 3)["decode"]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return ScalingRow(side, seconds, codec.decode(data).rounds, peak)
+    return ScalingRow(side, seconds, codec.decode(data).rounds, peak_mib())
 
 
 class StepTimes(NamedTuple):
