@@ -65,6 +65,6 @@ def _load(name: PerceptualName) -> nn.Module:
         raise UserError(
             f"perceptual network {name}: {error}; install it with pip install 'lightning_codec[perceptual]'"
         ) from error
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch reports a download that is damaged as a RuntimeError
         raise UserError(f"perceptual network {name}: its weights cannot be had ({error})") from error
     return network

@@ -22,7 +22,7 @@ class UNetConfig:
         channels: width at every resolution, the finest first; each is half the resolution of the one before.
         units: residual units in every block.
         attention: linear attention at the end of every block. It is global: without it the network sees a bounded
-            neighbourhood only, and decoding in tiles is exact inside their margins.
+            neighbourhood only, and decoding in tiles differs but little from decoding in one piece.
         patch: 1, or 2 to work on 2x2 pixel-unshuffled input: a quarter of the positions.
         head_channels: width of the output head at full resolution; only with `patch` 2, where it keeps the four
             pixels of a patch from having four unrelated errors. 0 for none.
