@@ -80,10 +80,7 @@ class Codec:
         Raises:
             CheckpointError: the file is missing, damaged, or not a checkpoint of this package.
         """
-        content = read_checkpoint(checkpoint)
-        model = CompressionModel(from_plain(NetworkConfig, content.init_args["network"]))
-        load_weights(model, content, "model.")
-        return cls(model.to(device))
+        return cls(load_model(checkpoint).to(device))
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -230,6 +227,18 @@ class Codec:
         """Table of each hyper-symbol, its channel: int32 [numel]."""
         _, channels, h, w = z.shape
         return torch.arange(channels, dtype=torch.int32).repeat_interleave(h * w)
+
+
+def load_model(checkpoint: Path | str) -> CompressionModel:
+    """The network of an entropy codec's checkpoint, or of a diffusion decoder's, which contains one.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or not a checkpoint of this package.
+    """
+    content = read_checkpoint(checkpoint)
+    model = CompressionModel(from_plain(NetworkConfig, content.init_args["network"]))
+    load_weights(model, content, "model.")
+    return model
 
 
 def weights_digest(config: Any, network: nn.Module) -> bytes:  # noqa: ANN401 - any dataclass

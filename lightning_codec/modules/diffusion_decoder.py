@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 import lightning.pytorch as pl
@@ -12,8 +11,8 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lightning_codec.checkpoint import RECORD_KEY, from_plain, load_weights, make_record, read_checkpoint, to_plain
-from lightning_codec.codec import Codec, weights_digest
+from lightning_codec.checkpoint import RECORD_KEY, make_record, to_plain
+from lightning_codec.codec import Codec, load_model, weights_digest
 from lightning_codec.data import NamedImage
 from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig, Estimate
 from lightning_codec.diffusion.objective import diffusion_loss, stratified_times
@@ -123,14 +122,18 @@ class DiffusionDecoderModule(pl.LightningModule):
         network: NetworkConfig | None = None,
         decoder: DenoiserConfig = DenoiserConfig(),  # noqa: B008 - frozen
         loss: DiffusionLossConfig = DiffusionLossConfig(),
-        sampling: SamplingConfig = SamplingConfig(),  # noqa: B008
-        optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008
+        sampling: SamplingConfig = SamplingConfig(),  # noqa: B008 - frozen
+        optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
         train_codec: bool = False,
         ema_decay: float = 0.999,
         channels_last: bool = True,
     ) -> None:
         super().__init__()
-        if (codec is None) == (network is None):
+        if codec is not None and network is None:
+            self.model = load_model(codec)
+        elif network is not None and codec is None:
+            self.model = CompressionModel(network)
+        else:
             raise UserError(
                 "the diffusion decoder needs either codec (a checkpoint) or network (to train from the start)"
             )
@@ -138,7 +141,6 @@ class DiffusionDecoderModule(pl.LightningModule):
             raise UserError(f"loss: rollout is {loss.rollout}: it needs prediction x, not {decoder.prediction}")
         if not 0.0 <= ema_decay < 1.0:
             raise UserError(f"ema_decay is {ema_decay}: it must lie in [0, 1)")
-        self.model = _codec_model(codec, network)
         if not train_codec:
             self.model.requires_grad_(False)
         self.decoder = Denoiser(decoder, self.model.config.channels)
@@ -323,14 +325,3 @@ def warming_average(decay: float) -> Callable[[Any, Any, Any], None]:
         step(averaged, current, count)
 
     return average
-
-
-def _codec_model(codec: Path | str | None, network: NetworkConfig | None) -> CompressionModel:
-    """A new network, or that of a checkpoint with its weights."""
-    if codec is None:
-        assert network is not None
-        return CompressionModel(network)
-    content = read_checkpoint(codec)
-    model = CompressionModel(from_plain(NetworkConfig, content.init_args["network"]))
-    load_weights(model, content, "model.")
-    return model

@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from lightning_codec.checkpoint import CheckpointError
 from lightning_codec.codec import Codec, weights_digest
@@ -248,30 +249,41 @@ def test_validation_decodes_with_the_averaged_weights_and_returns_what_a_file_gi
     assert moved.loss != step.loss
 
 
-def test_a_checkpoint_resumes_to_the_bit_and_holds_the_codec(tmp_path: Path) -> None:
-    batches = crops(4, seed=3)
-    whole = two_stage(tmp_path)
-    torch.manual_seed(5)
-    trainer(tmp_path, 4).fit(whole, batches)
-    half = two_stage(tmp_path, optimizer=whole.optimizer_config)
-    torch.manual_seed(5)
+def test_a_resumed_training_ends_with_the_same_weights_and_average(tmp_path: Path) -> None:
+    steady = OptimizerConfig(lr=1e-2, warmup_steps=0, schedule="step", step_milestones=())  # whatever the length
 
-    class StopAtTwo(pl.Callback):
-        def on_train_batch_end(self, run: pl.Trainer, *args: object) -> None:
-            if run.global_step == 2:
-                run.save_checkpoint(tmp_path / "half.ckpt")
-                self.state = torch.get_rng_state()
+    # Neither the order of the data nor the noise is looked at here: they are the same in every step, or seeded by it.
+    image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(3))
+    alike: DataLoader[Tensor] = DataLoader([image] * 8, batch_size=2)  # type: ignore[arg-type] # a list will do
 
-    stop = StopAtTwo()
-    trainer(tmp_path, 4, callbacks=[stop]).fit(half, batches)
-    resumed = two_stage(tmp_path)
-    state = torch.load(tmp_path / "half.ckpt", weights_only=True)["state_dict"]
-    resumed.load_state_dict(state)
-    assert not any("perceptual" in name for name in state)
-    original = Codec.load(tmp_path / "codec.ckpt")
-    assert Codec.load(tmp_path / "half.ckpt").fingerprint == original.fingerprint
-    assert weights_digest(TINY_DENOISER, averaged(half)) == weights_digest(TINY_DENOISER, averaged(whole))
-    assert int(resumed.ema.n_averaged) == 2
+    class SeedPerStep(pl.Callback):
+        def on_train_batch_start(self, run: pl.Trainer, *args: object) -> None:
+            torch.manual_seed(run.global_step)
+
+    def run(module: DiffusionDecoderModule, steps: int, checkpoint: Path | None = None) -> pl.Trainer:
+        result = trainer(tmp_path, steps, callbacks=[SeedPerStep()])
+        result.fit(module, alike, ckpt_path=checkpoint)
+        return result
+
+    whole, half, resumed = (two_stage(tmp_path, optimizer=steady, ema_decay=0.5) for _ in range(3))
+    run(whole, 4)
+    path = tmp_path / "half.ckpt"
+    run(half, 2).save_checkpoint(path)
+    run(resumed, 4, path)
+    for part in ("decoder", "ema"):
+        ends = [getattr(module, part).state_dict() for module in (whole, resumed)]
+        assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    assert int(resumed.ema.n_averaged) == 4
+
+
+def test_a_checkpoint_holds_the_codec_and_no_perceptual_network(tmp_path: Path, fake_distance: None) -> None:
+    module = two_stage(tmp_path, loss=DiffusionLossConfig(rho=0.5, perceptual="stlpips-alex"))
+    path = tmp_path / "decoder.ckpt"
+    trained(module, tmp_path).save_checkpoint(path)
+    assert isinstance(module._perceptual, FakeDistance)
+    names = torch.load(path, weights_only=True)["state_dict"]
+    assert {name.split(".")[0] for name in names} == {"model", "decoder", "ema"}
+    assert Codec.load(path).fingerprint == Codec.load(tmp_path / "codec.ckpt").fingerprint
 
 
 def test_test_step_leaves_the_picture_to_the_file_and_predict_writes_it(tmp_path: Path) -> None:
