@@ -197,7 +197,8 @@ class Codec:
         if crc != container.latents_crc:
             raise CorruptError(
                 "the decoded latents are not those of the encoder (CRC32): "
-                "the file was coded on a machine whose floating-point results differ, or is damaged"
+                "the file was coded with another number of threads (try --threads) or on a machine whose "
+                "floating-point results differ, or is damaged"
             )
         rounds = z_decoder.rounds + y_decoder.rounds
         return Decoded(y_hat, psi, container.height, container.width, rounds)

@@ -62,7 +62,7 @@ class DiffusionDecoder:
     A large picture is decoded tile by tile, all steps of one before the next. Every tile has its own ladder, from its
     own latents, and the noise of its own positions, so neighbours differ only by what they do not see beyond their
     edges, and the outermost 32 pixels there do not count. Tiled and whole differ by at most a tenth of an 8-bit level
-    (a hundredth on photographs) for a U-Net without attention. Attention is global: with it, tiles are an
+    (about a hundredth on photographs) for a U-Net without attention. Attention is global: with it, tiles are an
     approximation. Where tiles lie depends on the picture's size and the memory limit alone.
 
     Args:

@@ -33,15 +33,19 @@ def band_energies(x: Tensor) -> Tensor:
 
 
 def texture_distance(x_hat: Tensor, x: Tensor) -> Tensor:
-    """Mean |ln((E(x_hat) + floor) / (E(x) + floor))| over bands and blocks, of every image: [B].
+    """How much the energies of bands differ, block by block and in the whole picture, of every image: [B].
 
-    Where nothing but the mean of what could be there is drawn, energy is missing; where grain covers a flat region,
-    there is too much of it. Both are seen here, whatever the place of every single detail.
+    The sum of two means of |ln((E(x_hat) + floor) / (E(x) + floor))|, over bands and blocks, and over the bands of the
+    picture. Where nothing but the mean of what could be there is drawn, energy is missing; where grain covers a flat
+    region, there is too much of it. Both are seen here, whatever the place of every single detail. What is best for
+    every single block is the median of its energy, and less than the mean: hence the energy of the whole.
 
     Args:
         x_hat: estimates [B, 3, H, W] in [-1, 1].
         x: originals, of the same shape.
     """
     with torch.autocast(x.device.type, enabled=False):
-        ratio = (band_energies(x_hat.float()) + FLOOR) / (band_energies(x.float()) + FLOOR)
-    return ratio.log().abs().flatten(1).mean(1)
+        estimate, original = band_energies(x_hat.float()), band_energies(x.float())
+    blocks = ((estimate + FLOOR) / (original + FLOOR)).log().abs()
+    whole = ((estimate.mean((-2, -1)) + FLOOR) / (original.mean((-2, -1)) + FLOOR)).log().abs()
+    return blocks.flatten(1).mean(1) + whole.flatten(1).mean(1)

@@ -78,7 +78,7 @@ class TimeUnit(nn.Module):
         """x [B, C, H, W], time [B, T] -> [B, C, H, W]."""
         scale, shift = self.modulation(time)[:, :, None, None].chunk(2, dim=1)
         h = self.expand(F.silu(self.norm(x)))
-        h = self.project(F.silu(torch.addcmul(h + shift, h, scale)))
+        h = self.project(F.silu(torch.addcmul(shift, h, 1.0 + scale)))
         out: Tensor = x + h
         return out
 
@@ -101,7 +101,7 @@ class LinearAttention(nn.Module):
         """[B, C, H, W] -> [B, C, H, W]."""
         q, k, v = self.qkv(self.norm(x)).flatten(2).chunk(3, dim=1)
         context = torch.softmax(k, dim=-1) @ v.mT  # [B, C, C]
-        attended = context.mT @ (q * q.shape[1] ** -0.5)
+        attended = (context.mT * q.shape[1] ** -0.5) @ q
         update: Tensor = self.project(attended.unflatten(2, x.shape[-2:]))
         return x + update
 
@@ -178,10 +178,7 @@ class UNet(nn.Module):
         self.downsamplers = nn.ModuleList(nn.Conv2d(c, c, kernel_size=3, stride=2, padding=1) for c in widths[:-1])
         self.middle = Block(widths[-1], widths[-1], time_channels, config)
         self.ups = nn.ModuleList(Block(2 * width, width, time_channels, config) for width in reversed(widths))
-        self.upsamplers = nn.ModuleList(
-            nn.ConvTranspose2d(coarse, fine, kernel_size=4, stride=2, padding=1)
-            for fine, coarse in reversed([*pairwise(widths)])
-        )
+        self.upsamplers = nn.ModuleList(nn.Conv2d(c, f, kernel_size=1) for f, c in reversed([*pairwise(widths)]))
         self.head = _Head(config)
 
     def forward(self, z: Tensor, t: Tensor, ladder: Sequence[Tensor]) -> Tensor:
@@ -212,7 +209,8 @@ class UNet(nn.Module):
         for level, up in enumerate(self.ups):
             x = up(torch.cat([x, skips.pop()], dim=1), time)
             if level < len(self.upsamplers):
-                x = self.upsamplers[level](x)
+                # 1x1, then bilinear: a tenth of what a transposed convolution costs, and it cannot leave a grid.
+                x = F.interpolate(self.upsamplers[level](x), scale_factor=2.0, mode="bilinear")
         out: Tensor = self.head(x, image)
         return out
 

@@ -39,7 +39,7 @@ class DiffusionLossConfig:
         perceptual_images: how many images of a batch it sees, to save its time; 0 for all.
         perceptual_min_snr: it sees only times with at least this a^2 / sigma^2: with `epsilon` predicted the estimate
             of x explodes where there is only noise.
-        texture: weight of the distance of local band energies (`texture_distance`); 0 leaves it out.
+        texture: weight of the distance of band energies (`texture_distance`); 0 leaves it out.
         rollout: how many images of a batch are trained at a state that the sampler itself has come to from x_c, rather
             than at a diffused original: what earlier steps leave behind is then taken away by later ones.
         min_snr: cap of the weight of an error of x.
