@@ -1,15 +1,15 @@
 """Learned perceptual distances, as frozen functions: for losses and for judging pictures."""
 
-import contextlib
-import io
-import warnings
-from functools import partial
+from types import SimpleNamespace
 from typing import Literal, get_args
+from unittest import mock
 
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from lightning_codec.errors import UserError
+from lightning_codec.pretrained import building, check_filled, load_trunk, network_hash
 
 PerceptualName = Literal["lpips-alex", "lpips-vgg", "stlpips-alex", "stlpips-vgg"]
 """LPIPS (Zhang et al., CVPR 2018) and shift-tolerant LPIPS (Ghildyal and Liu, ECCV 2022) on AlexNet or VGG16."""
@@ -22,7 +22,7 @@ class PerceptualDistance:
     and no checkpoint. It follows the device of its arguments.
 
     The shift-tolerant networks come complete in the wheel `stlpips-pytorch`; those of `lpips` need the trunk of
-    torchvision, which is downloaded once.
+    torchvision, which `lightning-codec weights fetch` brings. Nothing is downloaded here.
 
     Args:
         name: which.
@@ -33,7 +33,12 @@ class PerceptualDistance:
 
     def __init__(self, name: PerceptualName) -> None:
         self.name = name
-        self._network = _load(name).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self._network = load_network(name).to(memory_format=torch.channels_last)
+
+    @property
+    def weights(self) -> str:
+        """First 12 hexadecimal digits of the hash of its tensors (see `network_hash`)."""
+        return network_hash(self._network)
 
     def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """Distances of [B, 3, H, W] in [0, 1] to [B, 3, H, W]: [B], 0 for equal images, differentiable by both."""
@@ -44,27 +49,40 @@ class PerceptualDistance:
         return distance.flatten()
 
 
-def _load(name: PerceptualName) -> nn.Module:
+def load_network(name: PerceptualName) -> nn.Module:
+    """Load the network of a distance, frozen and in evaluation mode; the state of the random generator stays.
+
+    Raises:
+        UserError: the package or its weights cannot be had.
+    """
     if name not in get_args(PerceptualName):
         raise UserError(f"perceptual network {name!r}: it must be one of {', '.join(get_args(PerceptualName))}")
     family, trunk = name.split("-")
+    user = f"perceptual network {name}"
     try:
-        # Both packages print, and warn about torchvision's old arguments.
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            if family == "lpips":
-                import lpips
-
-                make = partial(lpips.LPIPS, net=trunk)
-            else:
-                from stlpips_pytorch import stlpips
-
-                make = partial(stlpips.LPIPS, net=trunk, variant="shift_tolerant")
-            network: nn.Module = make(verbose=False)
+        network = _lpips(trunk, user) if family == "lpips" else _shift_tolerant(trunk)
     except ImportError as error:
-        raise UserError(
-            f"perceptual network {name}: {error}; install it with pip install 'lightning_codec[perceptual]'"
-        ) from error
-    except (OSError, RuntimeError) as error:  # torch reports a download that is damaged as a RuntimeError
-        raise UserError(f"perceptual network {name}: its weights cannot be had ({error})") from error
+        raise UserError(f"{user}: {error}; install it with pip install 'lightning_codec[perceptual]'") from error
+    except (OSError, RuntimeError) as error:  # the package's own files of weights
+        raise UserError(f"{user}: its weights cannot be had ({' '.join(str(error).split())})") from error
+    return check_filled(network, user)
+
+
+def _lpips(trunk: str, user: str) -> nn.Module:
+    with building():
+        import lpips
+
+        entry: Literal["alexnet", "vgg16"] = "alexnet" if trunk == "alex" else "vgg16"
+        features = load_trunk(entry, user)
+        # The package asks torchvision for its trunk, which would download it.
+        with mock.patch.object(torchvision.models, entry, return_value=SimpleNamespace(features=features)):
+            network: nn.Module = lpips.LPIPS(net=trunk, pnet_rand=True, verbose=False)
+    return network
+
+
+def _shift_tolerant(trunk: str) -> nn.Module:
+    with building():
+        from stlpips_pytorch import stlpips
+
+        network: nn.Module = stlpips.LPIPS(net=trunk, variant="shift_tolerant", verbose=False)
     return network

@@ -1,8 +1,8 @@
 """Learned perceptual distances: parity with the package, frozen weights, one clear line where they cannot be had."""
 
 import sys
-from types import ModuleType
-from urllib.error import URLError
+from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from lightning_codec.errors import UserError
 from lightning_codec.perceptual import PerceptualDistance, PerceptualName
+from lightning_codec.weights import WeightsName
+from tests.trunks import random_trunk, use_weights
 
 
 def images(size: int = 32) -> tuple[Tensor, Tensor]:
@@ -77,53 +79,46 @@ def test_it_stays_in_evaluation_mode_and_out_of_autocast(alex: PerceptualDistanc
     assert torch.equal(alex(x_hat, x), expected)  # no dropout
 
 
-def fake_lpips(monkeypatch: pytest.MonkeyPatch, network: type[nn.Module]) -> None:
-    module = ModuleType("lpips")
-    module.LPIPS = network  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "lpips", module)
-
-
-class Seen(nn.Module):
-    """In the place of `lpips.LPIPS`: the mean squared difference, and what it was given."""
-
-    def __init__(self, net: str, verbose: bool) -> None:
-        super().__init__()
-        print("Setting up perceptual loss")
-        self.net, self.verbose = net, verbose
-        self.weight = nn.Parameter(torch.ones(1))
-        self.arguments: list[Tensor] = []
-
-    def forward(self, in0: Tensor, in1: Tensor) -> Tensor:
-        self.arguments = [in0, in1]
-        return self.weight * (in0 - in1).square().mean(dim=(1, 2, 3), keepdim=True)
-
-
-@pytest.mark.parametrize("trunk", ["alex", "vgg"])
-def test_lpips_is_given_images_in_minus_one_to_one_estimate_first(
-    trunk: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("name", "trunk"), [("lpips-alex", "alexnet"), ("lpips-vgg", "vgg16")])
+def test_lpips_stands_on_the_trunk_that_was_fetched(
+    name: PerceptualName, trunk: WeightsName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_lpips(monkeypatch, Seen)
-    name: PerceptualName = "lpips-alex" if trunk == "alex" else "lpips-vgg"
+    pytest.importorskip("lpips", reason="lpips is not installed")
+    use_weights(monkeypatch, tmp_path)
+    with pytest.raises(UserError, match=rf"^perceptual network {name}: .*weights fetch {trunk}$"):
+        PerceptualDistance(name)
+    features = random_trunk(trunk, tmp_path)
     distance = PerceptualDistance(name)
-    x_hat, x = images(8)
-    x_hat[0], x[0] = 0.0, 1.0
-    assert distance(x_hat, x)[0] == pytest.approx(4.0)
-    seen = distance._network
-    assert isinstance(seen, Seen)
-    assert (seen.net, seen.verbose) == (trunk, False)
-    assert torch.equal(seen.arguments[0], 2 * x_hat - 1)
-    assert torch.equal(seen.arguments[1], 2 * x - 1)
+    last = [module for module in features if isinstance(module, nn.Conv2d)][-1]
+    slices = cast(nn.Module, distance._network.net)
+    assert torch.equal(list(slices.parameters())[-2], last.weight)
+    x_hat, x = images()
+    assert bool((distance(x_hat, x) > 1e-3).all())
+    assert distance(x, x).tolist() == [0.0, 0.0]
+
+
+def test_the_hash_is_of_the_weights_and_loading_prints_and_draws_nothing(
+    alex: PerceptualDistance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = torch.get_rng_state()
+    again = PerceptualDistance("stlpips-alex")
+    assert torch.equal(torch.get_rng_state(), before)
     assert capsys.readouterr().out == ""
+    assert again.weights == alex.weights
+    assert again.weights != PerceptualDistance("stlpips-vgg").weights
 
 
-def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Offline(nn.Module):
-        def __init__(self, net: str, verbose: bool) -> None:
-            raise URLError("Name or service not known")
+def test_a_package_without_its_own_weights_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = pytest.importorskip("stlpips_pytorch.stlpips", reason="stlpips-pytorch is not installed")
 
-    fake_lpips(monkeypatch, Offline)
-    with pytest.raises(UserError, match=r"^perceptual network lpips-vgg: its weights cannot be had .*not known"):
-        PerceptualDistance("lpips-vgg")
+    def missing(*_: object, **__: object) -> None:
+        raise FileNotFoundError("no vgg_shift_tolerant.pth\nin the wheel")
+
+    monkeypatch.setattr(package, "LPIPS", missing)
+    with pytest.raises(
+        UserError, match=r"^perceptual network stlpips-vgg: its weights .* \(no vgg_.*pth in the wheel\)$"
+    ):
+        PerceptualDistance("stlpips-vgg")
 
 
 @pytest.mark.parametrize(("name", "package"), [("lpips-alex", "lpips"), ("stlpips-vgg", "stlpips_pytorch")])

@@ -1,1 +1,1 @@
-"""Image metrics with a stated protocol, and the rows they are written to."""
+"""Metrics with a stated protocol: of single pictures, of sets of them, and the rows that are written."""

@@ -5,19 +5,18 @@ the mean over channels. torchmetrics averages the channels before the product an
 photograph at low rate it differs by 0.002, and by 0.01 where a side is odd.
 """
 
-from typing import NamedTuple
-
 import pytorch_msssim
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_codec.images import to_uint8
 from lightning_codec.metrics.contract import check_images
+from lightning_codec.metrics.protocol import Protocol
 
-MS_SSIM_PROTOCOL = (
+MS_SSIM_PROTOCOL = Protocol(
+    "ms-ssim-rgb8-v1",
     "RGB rounded to 8 bit, 5 scales, 11-tap Gaussian (sigma 1.5), data range 255, mean over channels, "
-    "per image, then the mean; images with a side of 160 pixels or less are counted apart"
+    "per image, then the mean; images with a side of 160 pixels or less are counted apart",
 )
 SMALLEST_SIDE = 161  # four halvings must leave the 11 taps of the window: (11 - 1) * 2^4 < side
 
@@ -53,45 +52,3 @@ def ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor | None:
             to_uint8(x_hat).to(dtype), to_uint8(x).to(dtype), data_range=255.0, size_average=False
         )
     return values.cpu().double()
-
-
-class MeanMSSSIM(NamedTuple):
-    """The mean MS-SSIM of a set of images, and the counts it rests on."""
-
-    mean: float | None
-    """In [0, 1], over `images`; None when there is none."""
-    images: int
-    not_applicable: int
-    """Images that are too small for the five scales; not averaged."""
-
-
-class PerImageMSSSIM(Metric):
-    """Mean of the per-image MS-SSIM (see `ms_ssim`), as running sums: any sizes may be mixed.
-
-    `update(x_hat, x)` takes [N, 3, H, W] or [3, H, W] in [0, 1]; `compute()` returns a `MeanMSSSIM`.
-    """
-
-    full_state_update = False
-    total: Tensor
-    images: Tensor
-    not_applicable: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("not_applicable", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, x_hat: Tensor, x: Tensor) -> None:
-        """Add images. Raises ValueError when one breaks the contract."""
-        values = ms_ssim(x_hat, x)
-        if values is None:
-            self.not_applicable += 1 if x.dim() == 3 else x.shape[0]
-        else:
-            self.total += values.sum().to(self.total.device)
-            self.images += len(values)
-
-    def compute(self) -> MeanMSSSIM:
-        """Return the mean over the images added so far, with its counts."""
-        images = int(self.images)
-        return MeanMSSSIM(float(self.total) / images if images else None, images, int(self.not_applicable))

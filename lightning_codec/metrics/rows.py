@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_codec.errors import UserError
+from lightning_codec.metrics.protocol import Protocol
 
-BPP_PROTOCOL = "8 x bytes of the whole file / (original height x width), mean over the coded images"
-BPP_ESTIMATED_PROTOCOL = "-log2 of the likelihoods / (original height x width), mean over all images"
+BPP_PROTOCOL = Protocol(
+    "bpp-file-v1", "8 x bytes of the whole file / (original height x width), mean over the coded images"
+)
+BPP_ESTIMATED_PROTOCOL = Protocol(
+    "bpp-estimated-v1", "-log2 of the likelihoods / (original height x width), mean over all images"
+)
 
 
 class ImageRow(NamedTuple):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lightning_codec.metrics.psnr import PerImagePSNR, psnr, psnr_of_uint8
+from lightning_codec.metrics.psnr import psnr, psnr_of_uint8
 
 
 def grey(level: float, side: int = 8) -> torch.Tensor:
@@ -45,28 +45,6 @@ def test_psnr_of_a_large_image_is_exact():
     x_hat[..., 0, 0] = 254
     mse = 255**2 - (255**2 - 254**2) / 4_000_000
     assert psnr_of_uint8(x_hat, x).item() == pytest.approx(10 * math.log10(255**2 / mse), rel=1e-12)
-
-
-def test_mean_is_over_images_not_over_pooled_errors():
-    metric = PerImagePSNR()
-    metric.update(grey(1, side=4), grey(0, side=4))
-    metric.update(grey(50, side=16), grey(0, side=16))
-    result = metric.compute()
-    assert result.mean == pytest.approx((20 * math.log10(255) + 20 * math.log10(255 / 50)) / 2, abs=1e-12)
-    pooled = 10 * math.log10(255**2 / ((16 * 1 + 256 * 2500) / 272))
-    assert result.mean is not None
-    assert result.mean > pooled + 10
-    assert (result.images, result.identical) == (2, 0)
-
-
-def test_mean_counts_identical_images_apart_and_is_absent_without_any_other():
-    metric = PerImagePSNR()
-    metric.update(grey(7), grey(7))
-    assert metric.compute() == (None, 0, 1)
-    metric.update(grey(7), grey(8))
-    result = metric.compute()
-    assert result.mean == pytest.approx(20 * math.log10(255))
-    assert (result.images, result.identical) == (1, 1)
 
 
 @pytest.mark.parametrize(
