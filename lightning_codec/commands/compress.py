@@ -21,8 +21,8 @@ def run(name: str, arguments: list[str]) -> int:
 
     import torch
 
-    from lightning_codec.callbacks.files import write_atomically
     from lightning_codec.commands.conversion import Coded, Steps, convert
+    from lightning_codec.files import write_atomically
     from lightning_codec.images import find_images, read_image
 
     jobs = plan(options.inputs, options.output, ".lcb", find_images, options.force)

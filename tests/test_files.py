@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from lightning_codec.callbacks.files import write_atomically
+from lightning_codec.files import write_atomically
 
 
 def test_a_file_is_written_with_its_folder_and_replaced(tmp_path):
