@@ -4,19 +4,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lightning_codec.callbacks.frechet import FrechetDistances
+    from lightning_codec.callbacks.images import ImagePanels
     from lightning_codec.callbacks.non_finite import NonFiniteGuard
+    from lightning_codec.callbacks.perceptual import PerceptualMetrics
     from lightning_codec.callbacks.predict_writer import LcbWriter
     from lightning_codec.callbacks.progress import CodecProgressBar
     from lightning_codec.callbacks.rate_distortion import RateDistortion
     from lightning_codec.callbacks.reconstructions import Reconstructions
     from lightning_codec.callbacks.triplets import Triplets
 
-__all__ = ["CodecProgressBar", "LcbWriter", "NonFiniteGuard", "RateDistortion", "Reconstructions", "Triplets"]
+__all__ = [
+    "CodecProgressBar",
+    "FrechetDistances",
+    "ImagePanels",
+    "LcbWriter",
+    "NonFiniteGuard",
+    "PerceptualMetrics",
+    "RateDistortion",
+    "Reconstructions",
+    "Triplets",
+]
 
 _HOMES = {
     "CodecProgressBar": "progress",
+    "FrechetDistances": "frechet",
+    "ImagePanels": "images",
     "LcbWriter": "predict_writer",
     "NonFiniteGuard": "non_finite",
+    "PerceptualMetrics": "perceptual",
     "RateDistortion": "rate_distortion",
     "Reconstructions": "reconstructions",
     "Triplets": "triplets",

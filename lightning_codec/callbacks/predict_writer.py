@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_codec.callbacks.files import write_atomically
 from lightning_codec.callbacks.gathering import gather
 from lightning_codec.data.types import NamedImage
 from lightning_codec.errors import UserError
+from lightning_codec.files import write_atomically
 
 
 class PredictedFile(NamedTuple):

@@ -3,7 +3,7 @@
 import json
 import math
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 import lightning_codec
-from lightning_codec.callbacks.files import write_atomically
+from lightning_codec.files import write_atomically
 from lightning_codec.metrics.ms_ssim import MS_SSIM_PROTOCOL
 from lightning_codec.metrics.psnr import PSNR_PROTOCOL
 from lightning_codec.metrics.rows import (
@@ -25,6 +25,13 @@ from lightning_codec.metrics.rows import (
     set_means,
 )
 
+_PROTOCOLS = {
+    "bpp": BPP_PROTOCOL,
+    "bpp_estimated": BPP_ESTIMATED_PROTOCOL,
+    "psnr": PSNR_PROTOCOL,
+    "ms_ssim": MS_SSIM_PROTOCOL,
+}
+
 
 class MeasuredImage(NamedTuple):
     """One image as the evaluation saw it: the row that is published, and what belongs to it."""
@@ -33,8 +40,10 @@ class MeasuredImage(NamedTuple):
     loss: float | None
     reasons: dict[str, str]
     """Why a column of the row is None, by column."""
+    decoded: bool
+    """The picture that was measured is the one decoded from the file."""
     decoded_difference: int | None
-    """Largest difference of the decoded image and the step's x_hat in 8-bit levels, when decoded."""
+    """Largest difference of the decoded image and that of the forward pass in 8-bit levels, where both were made."""
 
 
 class Origin(NamedTuple):
@@ -81,11 +90,8 @@ def _header(images: Sequence[MeasuredImage], origin: Origin) -> dict[str, object
     return {
         **origin._asdict(),
         "protocol": {
-            "bpp": BPP_PROTOCOL,
-            "bpp_estimated": BPP_ESTIMATED_PROTOCOL,
-            "psnr": PSNR_PROTOCOL,
-            "ms_ssim": MS_SSIM_PROTOCOL,
-            "distortion": "of the image decoded from the file" if differences else "of the network's x_hat",
+            **{column: {"key": rule.key, "description": rule.description} for column, rule in _PROTOCOLS.items()},
+            "distortion": "of the image decoded from the file" if images[0].decoded else "of the network's x_hat",
             "seconds": "wall time of one image: network and entropy coding, no file access, warm-up dropped",
             "threads": torch.get_num_threads(),
         },
@@ -94,12 +100,17 @@ def _header(images: Sequence[MeasuredImage], origin: Origin) -> dict[str, object
             column: sum(getattr(row, column) is not None for row in rows) for column in ("psnr", "ms_ssim", "bpp")
         },
         "largest_decoded_difference": max(differences, default=None),
-        "versions": {
-            "lightning_codec": lightning_codec.__version__,
-            "torch": torch.__version__,
-            "lightning": lightning.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what computes the results."""
+    return {
+        "lightning_codec": lightning_codec.__version__,
+        "torch": torch.__version__,
+        "lightning": lightning.__version__,
+        "python": platform.python_version(),
     }
 
 
@@ -118,12 +129,10 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def print_table(means: Sequence[SetMeans], title: str) -> None:
+def print_means(means: Sequence[SetMeans], title: str) -> None:
     """Print one line of means for each set; a dash stands for a value that could not be computed."""
-    table = Table(title=title, box=None, padding=(0, 2, 0, 0))  # fits into 80 columns
-    table.add_column("set", overflow="fold")
-    for heading in ("images", "bpp", "estimate", "gap %", "PSNR dB", "MS-SSIM", "enc. s", "dec. s"):
-        table.add_column(heading, justify="right")
+    headings = ("images", "bpp", "estimate", "gap %", "PSNR dB", "MS-SSIM", "enc. s", "dec. s")
+    rows = {}
     for row in means:
         numbers = (
             (row.bpp, ".4f"),
@@ -134,6 +143,19 @@ def print_table(means: Sequence[SetMeans], title: str) -> None:
             (row.encode_seconds, ".3f"),
             (row.decode_seconds, ".3f"),
         )
-        cells = ("-" if value is None else format(value, spec) for value, spec in numbers)
-        table.add_row(row.dataset, str(row.images), *cells)
+        rows[row.dataset] = [
+            str(row.images),
+            *("-" if value is None else format(value, spec) for value, spec in numbers),
+        ]
+    print_table(title, headings, rows)
+
+
+def print_table(title: str, headings: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
+    """Print one line of cells for each set."""
+    table = Table(title=title, box=None, padding=(0, 2, 0, 0))  # fits into 80 columns
+    table.add_column("set", overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for dataset, cells in rows.items():
+        table.add_row(dataset, *cells)
     Console().print(table)

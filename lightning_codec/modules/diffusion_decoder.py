@@ -23,7 +23,8 @@ from lightning_codec.diffusion.texture import texture_distance
 from lightning_codec.diffusion_decoder import DiffusionDecoder
 from lightning_codec.errors import UserError
 from lightning_codec.model import CompressionModel, ModelOutput, NetworkConfig
-from lightning_codec.modules.entropy_model import EvalStep, estimated_bits
+from lightning_codec.modules.coding import EvalStep, FileCoder, bits_map, compress
+from lightning_codec.modules.entropy_model import estimated_bits
 from lightning_codec.modules.optimizer import OptimizerConfig, build_optimizer
 from lightning_codec.perceptual import PerceptualDistance, PerceptualName
 from lightning_codec.transforms import pad_to_multiple
@@ -95,6 +96,8 @@ class DiffusionLoss(NamedTuple):
     bpp: Tensor
     fidelity: Tensor
     """MSE of x_c, images in [-1, 1]"""
+    output: ModelOutput
+    """of the codec"""
 
 
 class DiffusionDecoderModule(pl.LightningModule):
@@ -170,6 +173,7 @@ class DiffusionDecoderModule(pl.LightningModule):
             },
         )
         self._codec: tuple[bytes, DiffusionDecoder] | None = None
+        self._coder = FileCoder()
 
     def codec(self) -> DiffusionDecoder:
         """The codec of the averaged weights as they are now; made anew only when they have changed."""
@@ -233,7 +237,7 @@ class DiffusionDecoderModule(pl.LightningModule):
             loss = loss + settings.fidelity * fidelity
             if settings.lmbda_rate > 0.0:
                 loss = loss + settings.lmbda_rate * bpp
-        return DiffusionLoss(loss, diffusion, perceptual, texture, bpp, fidelity)
+        return DiffusionLoss(loss, diffusion, perceptual, texture, bpp, fidelity, output)
 
     @torch.no_grad()
     def _visited(self, ladder: list[Tensor], noise: Tensor) -> tuple[float, Tensor]:
@@ -282,29 +286,29 @@ class DiffusionDecoderModule(pl.LightningModule):
         self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0
     ) -> EvalStep:
         """The picture that the file of one image decodes to, and the loss at the times where the sampler looks."""
-        codec = self.codec()
-        x_hat = codec.decompress(codec.compress(batch.image[0]))[None].to(batch.image.device)
+        x_hat, file = self._coder(self.codec(), batch.image, timed=False)
         grid = time_grid(self.sampling.steps, min(self.sampling.t_start, self.loss_config.t_max), self.sampling.power)
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(pad_to_multiple(batch.image).shape, generator=generator).to(batch.image)
-        total, bpp = 0.0, 0.0
+        total = 0.0
         for time in grid[:-1]:
             t = torch.full((1,), time, device=self.device)
             losses = self._step(batch.image, t, noise, self.ema, WHOLE)
-            total, bpp = total + float(losses.loss), float(losses.bpp)
-        return EvalStep(x_hat, bpp, total / (len(grid) - 1))
+            total += float(losses.loss)
+        return EvalStep(x_hat, float(losses.bpp), total / (len(grid) - 1), bits_map(losses.output), file)
 
     def test_step(  # type: ignore[override] # Lightning hands any object on to the callbacks
         self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0
     ) -> EvalStep:
-        """The estimated rate; the callbacks code and decode the image."""
+        """The picture that the file of one image decodes to, and the estimated rate."""
         output, _ = self._condition(batch.image)
         pixels = batch.image.shape[-2] * batch.image.shape[-1]
-        return EvalStep(None, float(estimated_bits(output)) / pixels, None)
+        x_hat, file = self._coder(self.codec(), batch.image, timed=True)
+        return EvalStep(x_hat, float(estimated_bits(output)) / pixels, None, bits_map(output), file)
 
     def predict_step(self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0) -> bytes:
         """The `.lcb` file of one image; it is the entropy codec's, either decoder reads it."""
-        return self.codec().compress(batch.image[0])
+        return compress(self.codec(), batch.image)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """One AdamW over everything that is trained, its rate set anew at every optimiser step."""

@@ -16,21 +16,11 @@ from lightning_codec.data import NamedImage
 from lightning_codec.entropy import RateSurrogate
 from lightning_codec.errors import UserError
 from lightning_codec.model import CompressionModel, ModelOutput, NetworkConfig
+from lightning_codec.modules.coding import EvalStep, FileCoder, bits_map, compress, difference_8bit
 from lightning_codec.modules.optimizer import OptimizerConfig, build_optimizer
 
 # Five scales of an 11-tap window.
 MS_SSIM_MIN_SIDE = 161
-
-
-class EvalStep(NamedTuple):
-    """What an evaluation step hands to the callbacks."""
-
-    x_hat: Tensor | None
-    """[1, 3, H, W] in [0, 1]; None where it would only be made again from the coded file"""
-    bpp_estimated: float
-    """bits of the rounded latents over original pixels"""
-    loss: float | None
-    """None for an image that is too small for the distortion"""
 
 
 class RateDistortionLoss(NamedTuple):
@@ -102,6 +92,7 @@ class EntropyModelModule(pl.LightningModule):
             },
         )
         self._codec: tuple[bytes, Codec] | None = None
+        self._coder = FileCoder()
 
     @classmethod
     def from_checkpoint(cls, path: Path | str) -> "EntropyModelModule":
@@ -162,26 +153,25 @@ class EntropyModelModule(pl.LightningModule):
         self.log_dict(values, prog_bar=True, batch_size=len(x))
         return losses.loss
 
-    def _evaluate(self, batch: NamedImage) -> EvalStep:
-        output, losses = self._step(batch.image, "hard")
-        loss = None if losses.loss is None else float(losses.loss)
-        return EvalStep(output.x_hat.float().clamp(0.0, 1.0), float(losses.bpp), loss)
-
     def validation_step(  # type: ignore[override] # Lightning hands any object on to the callbacks
         self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0
     ) -> EvalStep:
         """Reconstruction and estimated rate of one image, at its hard rate."""
-        return self._evaluate(batch)
+        output, losses = self._step(batch.image, "hard")
+        loss = None if losses.loss is None else float(losses.loss)
+        return EvalStep(output.x_hat.float().clamp(0.0, 1.0), float(losses.bpp), loss, bits_map(output))
 
     def test_step(  # type: ignore[override] # Lightning hands any object on to the callbacks
         self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0
     ) -> EvalStep:
-        """As `validation_step`; the callbacks code the image as well."""
-        return self._evaluate(batch)
+        """As `validation_step`, with the picture that the image's file decodes to."""
+        step = self.validation_step(batch, batch_idx, dataloader_idx)
+        x_hat, file = self._coder(self.codec(), batch.image, timed=True)
+        return step._replace(x_hat=x_hat, file=file, difference=difference_8bit(x_hat, step.x_hat))
 
     def predict_step(self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0) -> bytes:
         """The `.lcb` file of one image."""
-        return self.codec().compress(batch.image[0])
+        return compress(self.codec(), batch.image)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """One AdamW, its rate set anew at every optimiser step."""

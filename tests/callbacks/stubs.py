@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -11,12 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_codec.data.types import NamedImage
-
-
-class StubStep(NamedTuple):
-    x_hat: Tensor
-    bpp_estimated: float
-    loss: float
+from lightning_codec.modules.coding import EvalStep, FileCoder, difference_8bit
 
 
 class StubCodec:
@@ -48,6 +43,7 @@ class StubModule(pl.LightningModule):
         self.net = nn.Conv2d(3, 3, 1)
         self.coder = StubCodec() if codec is None else codec
         self.levels = levels
+        self.file_coder = FileCoder()
 
     def codec(self) -> Any:
         return self.coder
@@ -59,10 +55,17 @@ class StubModule(pl.LightningModule):
 
     def validation_step(  # type: ignore[override]
         self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0
-    ) -> StubStep:
-        return StubStep(batch.image + self.levels / 255, 2.0, 100 * batch.image.mean().item())
+    ) -> EvalStep:
+        height, width = batch.image.shape[-2:]
+        bits = torch.full((-(-height // 16), -(-width // 16)), 512.0)
+        return EvalStep(batch.image + self.levels / 255, 2.0, 100 * batch.image.mean().item(), bits)
 
-    test_step = validation_step  # type: ignore[assignment]
+    def test_step(  # type: ignore[override]
+        self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0
+    ) -> EvalStep:
+        step = self.validation_step(batch, batch_idx, dataloader_idx)
+        x_hat, file = self.file_coder(self.coder, batch.image, timed=True)
+        return step._replace(x_hat=x_hat, file=file, difference=difference_8bit(x_hat, step.x_hat))
 
     def predict_step(self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0) -> bytes:
         return b"lcb " + batch.name.encode()

@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
 from lightning_codec.callbacks import RateDistortion
 from lightning_codec.errors import UserError
 from lightning_codec.metrics.rows import ImageRow, read_rows
+from lightning_codec.modules.coding import EvalStep
+from lightning_codec.tracking.history import HistoryLogger, read_history
 
-from .stubs import StubCodec, StubData, StubModule, StubStep, make_trainer
+from .stubs import StubCodec, StubData, StubModule, make_trainer
 
 KODAK = [("b/two.png", 16, 20, 50), ("a.png", 8, 10, 100), ("b/one.png", 176, 161, 20)]
 OTHER = [("x.png", 10, 10, 200)]
@@ -88,6 +91,27 @@ def test_validation_codes_the_first_images_of_each_set_and_measures_the_step(tmp
     assert set(small["reasons"]) == {column for column in ImageRow._fields if small[column] is None}
 
 
+class CodingModule(StubModule):
+    """Measures what the file of every validated image decodes to, as a diffusion decoder's module does."""
+
+    def validation_step(  # type: ignore[override]
+        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> EvalStep:
+        x_hat, file = self.file_coder(self.coder, batch.image, timed=False)
+        return super().validation_step(batch, batch_idx, dataloader_idx)._replace(x_hat=x_hat, file=file)
+
+
+def test_a_file_that_the_step_has_made_is_not_made_again(tmp_path):
+    module = CodingModule()
+    evaluate(tmp_path, "validate", module, RateDistortion(coded_images=2), StubData({"kodak": KODAK}))
+    rows, document = results(tmp_path, "validate_kodak")
+    assert module.coder.compressed == 3
+    assert {row.name: row.bytes for row in rows} == {"b/two.png": 100, "a.png": 100, "b/one.png": None}
+    assert [row.psnr for row in rows] == pytest.approx([DB_AT_2] * 3)
+    assert document["header"]["protocol"]["distortion"] == "of the image decoded from the file"
+    assert document["images"]["a.png"]["reasons"]["encode_seconds"] == "timed only at test"
+
+
 def test_absent_values_are_empty_cells_and_no_coding_logs_no_bpp(tmp_path):
     module = StubModule()
     logged = evaluate(tmp_path, "validate", module, RateDistortion(coded_images=0), StubData({"other": OTHER}))
@@ -151,6 +175,23 @@ def test_header_names_the_checkpoint_and_its_step(tmp_path):
     assert document["header"]["checkpoint"].endswith("end.ckpt")
 
 
+def test_loggers_get_an_evaluation_under_the_step_of_its_weights(tmp_path):
+    module, data = StubModule(), StubData({"other": OTHER}, train=[torch.rand(1, 3, 4, 4)] * 3)
+
+    def steps(stage: str, **settings: Any) -> list[int]:
+        trainer = make_trainer(tmp_path, [RateDistortion()], num_sanity_val_steps=1, val_check_interval=1)
+        getattr(trainer, stage)(module, datamodule=data, weights_only=True, **settings)
+        if stage == "fit":
+            trainer.save_checkpoint(tmp_path / "end.ckpt")
+        with (tmp_path / "run" / "metrics.csv").open() as file:
+            rows = [row for row in csv.DictReader(file) if any("other/psnr" in name and row[name] for name in row)]
+        return [int(row["step"]) for row in rows]
+
+    assert steps("fit") == [1, 2, 3]
+    assert steps("validate", ckpt_path=tmp_path / "end.ckpt") == [3]
+    assert steps("test", ckpt_path=tmp_path / "end.ckpt") == [3]
+
+
 def test_a_decoded_image_unlike_the_step_is_reported_and_used(tmp_path):
     module = StubModule(StubCodec(levels=9))
     with pytest.warns(UserWarning, match=r"other: 1 decoded images differ .* x.png"):
@@ -179,8 +220,8 @@ def test_a_failing_coder_is_a_reason_at_validation_and_an_error_at_test(tmp_path
 class DivergedModule(StubModule):
     def validation_step(  # type: ignore[override]
         self, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> StubStep:
-        return StubStep(batch.image * math.nan, math.nan, math.nan)
+    ) -> EvalStep:
+        return EvalStep(batch.image * math.nan, math.nan, math.nan, torch.zeros(1, 1))
 
 
 def test_a_reconstruction_that_is_not_finite_has_no_psnr_and_valid_json(tmp_path):
@@ -201,6 +242,22 @@ def test_an_identical_image_is_infinite_in_the_row_and_not_in_the_mean(tmp_path)
     assert rows[0].psnr == math.inf
     assert document["images"]["x.png"]["reasons"]["psnr"].startswith("infinite")
     assert document["header"]["means"]["identical"] == 1
+
+
+def test_loggers_that_know_tables_get_the_rows_drawn_over_the_rate_that_all_have(tmp_path):
+    csv_logger = CSVLogger(tmp_path, name="", version="run")
+    history = HistoryLogger(tmp_path)
+    trainer = make_trainer(tmp_path, [RateDistortion(coded_images=1)], logger=[csv_logger, history])
+    module, data = StubModule(StubCodec(levels=0)), StubData({"kodak": KODAK[:2]})
+    trainer.validate(module, datamodule=data, verbose=False)
+    trainer.test(module, datamodule=data, verbose=False)
+    tables = {tag: table for entry in read_history(tmp_path) for tag, table in entry.tables.items()}
+    assert tables.keys() == {"val/kodak/rd", "test/kodak/rd"}
+    assert tables["val/kodak/rd"].x == "bpp_estimated"
+    # without any error there is no number of dB
+    columns = ["name", "bpp", "bpp_estimated", "psnr", "ms_ssim"]
+    rows = [["a.png", 10.0, 2.0, None, None], ["b/two.png", 2.5, 2.0, None, None]]
+    assert tables["test/kodak/rd"] == (columns, rows, "bpp", "psnr")
 
 
 def test_a_negative_count_is_refused():

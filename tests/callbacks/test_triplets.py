@@ -15,8 +15,10 @@ from torch import Tensor
 
 from lightning_codec.callbacks import Triplets
 from lightning_codec.codec import Codec
+from lightning_codec.data.types import NamedImage
 from lightning_codec.diffusion_decoder import DecodeOptions, DiffusionDecoder, Progress
 from lightning_codec.errors import UserError
+from lightning_codec.modules.coding import EvalStep
 
 from .stubs import StubCodec, StubData, StubModule, make_trainer
 
@@ -40,14 +42,30 @@ class StubDecoder(DiffusionDecoder):
         return self.files.decompress(data) + 10 / 255
 
 
+class DecoderModule(StubModule):
+    """Decodes the file of every validated image, as a diffusion decoder's module does."""
+
+    def validation_step(  # type: ignore[override]
+        self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0
+    ) -> EvalStep:
+        step = super().validation_step(batch, batch_idx, dataloader_idx)
+        x_hat, file = self.file_coder(self.coder, batch.image, timed=False)
+        return step._replace(x_hat=x_hat, file=file)
+
+
 class RecordingWandb(WandbLogger):
-    """Keeps the images in place of sending them."""
+    """Keeps the pictures in place of sending them."""
 
     def __init__(self) -> None:
-        self.logged: list[tuple[str, Any, int | None]] = []
+        self.logged: list[tuple[str, Any, int]] = []
 
-    def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
-        self.logged += [(key, image, step) for image in images]
+    @property
+    def experiment(self) -> Any:
+        return self
+
+    def log(self, values: dict[str, Any]) -> None:
+        step = values.pop("trainer/global_step")
+        self.logged += [(key, np.asarray(image.image), step) for key, image in values.items()]
 
     def log_metrics(self, *args: Any, **kwargs: Any) -> None: ...
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None: ...
@@ -96,12 +114,12 @@ def panels(pixels: np.ndarray[Any, Any]) -> list[int]:
 def test_at_test_both_pictures_are_decoded_from_the_file_of_the_image(tmp_path):
     decoder, run = StubDecoder(), Run(tmp_path)
     run.trainer.test(StubModule(decoder), datamodule=DATA, verbose=False)
+    assert decoder.decoded == 1 + 4  # to warm up, and once for each image
     assert run.files() == {"kodak/b/two.png", "kodak/a.png", "x/x.png"}
     assert run.levels("kodak/b/two.png") == [50, 60, 70]
     assert run.levels("kodak/a.png") == [100, 110, 120]
     assert run.levels("x/x.png") == [200, 210, 220]
     assert Image.open(run.folder / "triplets/kodak/b/two.png").size == (3 * 20, 16)
-    assert decoder.files.compressed == 3
     tags = ["test/triplets/kodak/b/two", "test/triplets/kodak/a", "test/triplets/x/x"]
     assert run.board() == {tag: [0] for tag in tags}
     assert [(key, panels(image), step) for key, image, step in run.wandb.logged] == [
@@ -114,17 +132,17 @@ def test_at_test_both_pictures_are_decoded_from_the_file_of_the_image(tmp_path):
 def test_in_training_every_validation_shows_the_picture_of_its_step_under_its_step(tmp_path):
     decoder = StubDecoder()
     run = Run(tmp_path, max_epochs=2, num_sanity_val_steps=-1)
-    run.trainer.fit(StubModule(decoder, levels=5), datamodule=StubData(SETS, [torch.rand(1, 3, 8, 8)] * 3))
+    run.trainer.fit(DecoderModule(decoder), datamodule=StubData(SETS, [torch.rand(1, 3, 8, 8)] * 3))
     names = ["kodak/b/two", "kodak/a", "x/x"]
     assert run.files() == {f"{name}_step-{step}.png" for name in names for step in (3, 6)}
-    assert run.levels("kodak/a_step-6.png") == [100, 110, 105]
-    assert decoder.decoded == 0
+    assert run.levels("kodak/a_step-6.png") == [100, 110, 120]
+    assert decoder.decoded == 3 * 4  # of the sanity check too
     assert run.board() == {f"val/triplets/{name}": [3, 6] for name in names}
     assert [step for key, _, step in run.wandb.logged if key == "val/triplets/x/x"] == [3, 6]
 
 
 def test_a_checkpoint_is_shown_under_the_step_it_was_written_at(tmp_path):
-    module, path = StubModule(StubDecoder()), tmp_path / "a.ckpt"
+    module, path = DecoderModule(StubDecoder()), tmp_path / "a.ckpt"
     trained = make_trainer(tmp_path / "fit", [])
     trained.fit(module, datamodule=StubData(SETS, [torch.rand(1, 3, 8, 8)] * 4))
     trained.save_checkpoint(path)
@@ -137,7 +155,7 @@ def test_a_checkpoint_is_shown_under_the_step_it_was_written_at(tmp_path):
     }
 
 
-@pytest.mark.parametrize(("module", "images"), [(StubModule(), 2), (StubModule(StubDecoder()), 0)])
+@pytest.mark.parametrize(("module", "images"), [(StubModule(), 2), (DecoderModule(StubDecoder()), 0)])
 def test_nothing_is_shown_of_another_codec_or_of_no_images(module: pl.LightningModule, images: int, tmp_path):
     trainer = make_trainer(tmp_path, [Triplets(images)])
     trainer.validate(module, datamodule=DATA, verbose=False)
@@ -154,6 +172,6 @@ def test_a_negative_number_is_refused():
 def test_the_first_process_logs_the_images_of_all(tmp_path):
     board = TensorBoardLogger(tmp_path, name="", version="board")
     run = Run(tmp_path, devices=2, strategy="ddp_fork", logger=[CSVLogger(tmp_path, name="", version="run"), board])
-    run.trainer.validate(StubModule(StubDecoder()), datamodule=DATA, verbose=False)
+    run.trainer.validate(DecoderModule(StubDecoder()), datamodule=DATA, verbose=False)
     assert run.files() == {"kodak/b/two_step-0.png", "kodak/a_step-0.png", "x/x_step-0.png"}
     assert run.board() == {f"val/triplets/{name}": [0] for name in ("kodak/b/two", "kodak/a", "x/x")}

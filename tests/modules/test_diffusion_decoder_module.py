@@ -23,7 +23,6 @@ from lightning_codec.modules import DiffusionDecoderModule, DiffusionLossConfig,
 from lightning_codec.modules import diffusion_decoder as module_file
 from lightning_codec.modules.diffusion_decoder import WHOLE, View
 from lightning_codec.perceptual import PerceptualDistance, PerceptualName
-from lightning_codec.transforms import pad_to_multiple
 from tests.modules.test_entropy_model_module import crops, trainer
 from tests.tiny import TINY_DENOISER, TINY_NETWORK, tiny_compression_model
 
@@ -234,17 +233,17 @@ def test_validation_decodes_with_the_averaged_weights_and_returns_what_a_file_gi
         step = module.validation_step(batch, 0)
     loaded = DiffusionDecoder.load(tmp_path / "d.ckpt")
     data = loaded.compress(batch.image[0])
-    assert step.x_hat is not None
     assert torch.equal(loaded.decompress(data), step.x_hat[0])
+    assert step.file is not None
+    assert step.file.data == data
+    assert step.file.encode_seconds is None
     with torch.no_grad():
         head_bias(module.decoder).add_(1.0)  # not averaged yet: it changes no picture
         again = module.validation_step(batch, 0)
-        assert again.x_hat is not None
         assert torch.equal(again.x_hat, step.x_hat)
         assert again.loss == step.loss
         head_bias(averaged(module)).add_(1.0)
         moved = module.validation_step(batch, 0)
-    assert moved.x_hat is not None
     assert not torch.equal(moved.x_hat, step.x_hat)
     assert moved.loss != step.loss
 
@@ -286,17 +285,19 @@ def test_a_checkpoint_holds_the_codec_and_no_perceptual_network(tmp_path: Path, 
     assert Codec.load(path).fingerprint == Codec.load(tmp_path / "codec.ckpt").fingerprint
 
 
-def test_test_step_leaves_the_picture_to_the_file_and_predict_writes_it(tmp_path: Path) -> None:
+def test_test_step_decodes_the_file_that_predict_writes(tmp_path: Path) -> None:
     module = two_stage(tmp_path).eval()
     batch = NamedImage(torch.rand(1, 3, 33, 65), "a")
     with torch.no_grad():
         step = module.test_step(batch, 0)
         data = module.predict_step(batch, 0)
-    assert step.x_hat is None
     assert step.loss is None
-    assert data == Codec.load(tmp_path / "codec.ckpt").compress(batch.image[0])
+    assert step.file is not None
+    assert step.file.data == data == Codec.load(tmp_path / "codec.ckpt").compress(batch.image[0])
+    assert torch.equal(step.x_hat[0], module.codec().decompress(data))
     assert step.bpp_estimated == pytest.approx(8 * len(data) / (33 * 65), rel=1.0)
-    assert pad_to_multiple(batch.image).shape[-1] == 128
+    assert float(step.bits.sum()) == pytest.approx(step.bpp_estimated * 33 * 65, rel=1e-5)
+    assert step.bits.shape == (64 // 16, 128 // 16)  # the padded size
 
 
 def test_impossible_settings_are_refused(tmp_path: Path) -> None:
