@@ -37,6 +37,10 @@ COMMANDS = (
     Command("compress", "images to .lcb files", "compress"),
     Command("decompress", ".lcb files to images", "decompress"),
     Command("info", "what the header of a .lcb file says", "info"),
+    Command("weights", "networks of perceptual metrics: list, fetch ahead, verify", "weights"),
+    Command("wandb-sync", "a Weights & Biases run from the history in a run folder", "wandb_sync"),
+    Command("evaluate", "codecs on a set of images: tables, curves, BD-rates, a report", "evaluate"),
+    Command("compare", "two evaluations, image by image, with confidence intervals", "compare"),
     Command("benchmark", "speed and memory, as ratios measured in one run", "benchmark"),
 )
 

@@ -10,17 +10,21 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_codec.callbacks import (
     CodecProgressBar,
+    FrechetDistances,
+    ImagePanels,
     LcbWriter,
     NonFiniteGuard,
+    PerceptualMetrics,
     RateDistortion,
     Reconstructions,
     Triplets,
@@ -29,13 +33,18 @@ from lightning_codec.checkpoint import read_checkpoint
 from lightning_codec.commands.reporting import PROGRAM, one_line
 from lightning_codec.data import CompressionDataModule
 from lightning_codec.errors import UserError
+from lightning_codec.tracking.history import HistoryLogger, HistoryRewind, continued_history
+from lightning_codec.tracking.wandb_run import WandbConfig, WandbRun, finish, settled_run_id
 
 # Callbacks of every run, each configured under its own key: a `callbacks` list in a later configuration
 # replaces an earlier one as a whole and could drop them.
 CALLBACKS: dict[str, type[pl.Callback]] = {
     "rate_distortion": RateDistortion,
+    "perceptual": PerceptualMetrics,
+    "frechet": FrechetDistances,
     "reconstructions": Reconstructions,
     "triplets": Triplets,
+    "panels": ImagePanels,
     "non_finite_guard": NonFiniteGuard,
     "lcb_writer": LcbWriter,
     "progress_bar": CodecProgressBar,
@@ -87,6 +96,7 @@ class CodecCLI(LightningCLI):
         """Add the callbacks of every run."""
         for key, callback in CALLBACKS.items():
             parser.add_lightning_class_args(callback, key)
+        parser.add_class_arguments(WandbConfig, "wandb")
         parser.set_defaults(DEFAULTS)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401
@@ -115,7 +125,32 @@ class CodecCLI(LightningCLI):
             "checkpoint": settings["enable_checkpointing"] is False or settings["fast_dev_run"],
         }
         callbacks = [self._get(self.config_init, key) for key in CALLBACKS if not off.get(key, False)]
-        return self._instantiate_trainer(settings, callbacks)
+        trainer = self._instantiate_trainer(settings, [*callbacks, HistoryRewind()])
+        wandb: WandbConfig = self._get(self.config_init, "wandb")
+        if settings["fast_dev_run"]:
+            return trainer
+        if trainer.loggers:
+            trainer.loggers = [*trainer.loggers, *self._trackers(trainer, wandb)]
+        elif wandb.mode != "off":
+            raise UserError(f"wandb.mode is {wandb.mode}: it needs the folder of a logger, but trainer.logger is false")
+        return trainer
+
+    def _trackers(self, trainer: pl.Trainer, wandb: WandbConfig) -> list[Logger]:
+        """The history of the run, and its W&B run if one is wanted; both go on where a resumed run stood."""
+        folder = Path(trainer.log_dir or trainer.default_root_dir)
+        if not trainer.is_global_zero:
+            return [HistoryLogger(folder)]
+        checkpoint = self._get(self.config_init, "ckpt_path") if self.command == "fit" else None
+        origin = None if checkpoint in (None, *NAMED_CHECKPOINTS) else Path(checkpoint).absolute().parent.parent
+        earlier = continued_history(folder, origin)
+        history = HistoryLogger(folder, earlier)
+        if wandb.mode == "off":
+            return [history]
+        # It makes the folder, which the CSV logger wants to find empty.
+        _ = getattr(trainer.logger, "experiment", None)
+        settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.command]
+        media = sum(entry.media for entry in earlier)
+        return [history, WandbRun(wandb, folder, settled_run_id(folder, origin), settings, media)]
 
     def after_fit(self) -> None:
         """Say where the last checkpoint is."""
@@ -179,8 +214,10 @@ def run(name: str, arguments: list[str]) -> int:
     for harmless in ("does not have many workers", "treespec, LeafSpec", "The dirpath has changed"):
         warnings.filterwarnings("ignore", message=f".*{harmless}.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_not_advertisement)
+    failed = True
     try:
         CodecCLI(name, arguments)
+        failed = False
     except MisconfigurationException as error:
         raise UserError(one_line(error)) from error
     except SIGTERMException:
@@ -192,6 +229,8 @@ def run(name: str, arguments: list[str]) -> int:
                 "differences); configure the model that it was trained with"
             ) from error
         raise
+    finally:
+        finish(failed)
     return 0
 
 

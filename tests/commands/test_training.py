@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +11,15 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
 
-from lightning_codec.callbacks import CodecProgressBar, LcbWriter, NonFiniteGuard, RateDistortion
+from lightning_codec.callbacks import (
+    CodecProgressBar,
+    FrechetDistances,
+    ImagePanels,
+    LcbWriter,
+    NonFiniteGuard,
+    PerceptualMetrics,
+    RateDistortion,
+)
 from lightning_codec.cli import main
 from lightning_codec.commands.training import CodecCLI, essence
 from lightning_codec.errors import UserError
@@ -79,7 +88,8 @@ def test_fit_leaves_a_complete_run_folder_and_names_its_checkpoint(trained: str)
     checkpoint = torch.load("runs/version_0/checkpoints/last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 3
     names = {path.relative_to("runs/version_0").as_posix() for path in Path("runs/version_0").rglob("*.*")}
-    assert {"config.yaml", "metrics.csv", "checkpoints/best.ckpt", "metrics/validate_photos.csv"} <= names
+    files = {"config.yaml", "metrics.csv", "history.jsonl", "checkpoints/best.ckpt", "metrics/validate_photos.csv"}
+    assert files | {"panels/photos/p_step-2.png"} <= names
 
 
 def test_a_network_is_read_from_a_file_named_relative_to_the_experiment(trained: str) -> None:
@@ -94,7 +104,32 @@ def test_a_checkpoint_is_tested_without_any_configuration_of_the_model(trained: 
     version = newest()
     assert version != "version_0"
     assert init_args(version) == init_args("version_0")
-    assert Path("runs", version, "metrics/test_photos.csv").is_file()
+    metrics = Path("runs", version, "metrics")
+    assert (metrics / "test_photos.csv").is_file()
+    distances = json.loads((metrics / "test_photos_perceptual.json").read_text())
+    assert distances["header"]["step"] == 3
+    assert set(distances["header"]["protocol"]) == {"stlpips_alex", "stlpips_vgg"}
+    assert distances["images"]["p.png"]["stlpips_alex"] > 0
+    sets = json.loads((metrics / "test_photos_sets.json").read_text())
+    assert sets["distances"]["frechet_vgg64"]["n_real"] == 1  # an image of 80 x 64
+    assert sets["distances"]["frechet_vgg64"]["reason"]
+
+
+def test_what_cannot_be_had_is_absent_and_the_test_goes_on(
+    trained: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("LIGHTNING_CODEC_WEIGHTS", "TORCH_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    arguments = ["--ckpt_path", "runs/version_0/checkpoints/last.ckpt", "--data.eval_sets", "[photos]"]
+    wanted = ["--perceptual.test", "[lpips_alex, psnr]", "--frechet.test", "[fid256]", "--trainer.accelerator", "cpu"]
+    with pytest.warns(UserWarning, match="(lpips_alex|fid256) is absent at test"):
+        assert main(["test", *arguments, *wanted]) == 0
+    metrics = Path("runs", newest(), "metrics")
+    distances = json.loads((metrics / "test_photos_perceptual.json").read_text())
+    sets = json.loads((metrics / "test_photos_sets.json").read_text())
+    for reason in (distances["header"]["absent"]["lpips_alex"], sets["absent"]["fid256"]):
+        assert "lightning-codec weights fetch" in reason
+    assert distances["images"]["p.png"]["psnr"] > 0
 
 
 def test_the_command_line_wins_over_the_checkpoint(trained: str) -> None:
@@ -127,7 +162,16 @@ class ParsedOnly(CodecCLI):
         pass
 
 
-FORCED = {RateDistortion, NonFiniteGuard, LcbWriter, CodecProgressBar, ModelCheckpoint}
+FORCED = {
+    RateDistortion,
+    PerceptualMetrics,
+    FrechetDistances,
+    ImagePanels,
+    NonFiniteGuard,
+    LcbWriter,
+    CodecProgressBar,
+    ModelCheckpoint,
+}
 
 
 def parsed(*arguments: str) -> pl.Trainer:
@@ -200,6 +244,9 @@ def test_checkpoints_follow_the_validation_loss() -> None:
         (["--ckpt_path", "foreign.ckpt"], "foreign.ckpt: a checkpoint of another program"),
         (["--trainer.default_root_dir", "typo.yaml"], "typo.yaml"),
         (["--trainer.accelerator", "gpu"], "configuration: No supported gpu"),
+        (["--perceptual.test", "[lpips]"], "perceptual.test"),
+        (["--trainer.logger", "false", "--wandb.mode", "offline"], "wandb.mode is offline: it needs the folder"),
+        (["--wandb.mode", "sometimes"], "wandb.mode"),
     ],
 )
 def test_what_is_wrong_is_one_line(
