@@ -84,7 +84,7 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, prefix: str) -> Non
         network.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{checkpoint.path}: its weights do not fit its own configuration: {reason}") from error
+        raise CheckpointError(f"{checkpoint.path}: its weights do not fit the network: {reason}") from error
 
 
 def to_plain(config: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass

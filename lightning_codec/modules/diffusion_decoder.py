@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lightning_codec.checkpoint import RECORD_KEY, make_record, to_plain
+from lightning_codec.checkpoint import RECORD_KEY, load_weights, make_record, read_checkpoint, to_plain
 from lightning_codec.codec import Codec, load_model, weights_digest
 from lightning_codec.data import NamedImage
 from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig, Estimate
@@ -117,6 +117,8 @@ class DiffusionDecoderModule(pl.LightningModule):
         train_codec: train transforms and entropy model too.
         ema_decay: of the averaged weights, per optimiser step; lower in the first steps (`warming_average`).
         channels_last: memory layout of weights and images.
+        start_from: checkpoint of a diffusion decoder with the same U-Net, for another codec perhaps, whose averaged
+            weights this training begins with; its optimiser and its steps do not count.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class DiffusionDecoderModule(pl.LightningModule):
         train_codec: bool = False,
         ema_decay: float = 0.999,
         channels_last: bool = True,
+        start_from: str | None = None,
     ) -> None:
         super().__init__()
         if codec is not None and network is None:
@@ -147,6 +150,8 @@ class DiffusionDecoderModule(pl.LightningModule):
         if not train_codec:
             self.model.requires_grad_(False)
         self.decoder = Denoiser(decoder, self.model.config.channels)
+        if start_from is not None:
+            load_weights(self.decoder, read_checkpoint(start_from), "ema.module.")
         self.loss_config = loss
         self.sampling = sampling
         self.optimizer_config = optimizer

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from pytorch_msssim import ms_ssim
 from torch import Tensor
 
-from lightning_codec.checkpoint import RECORD_KEY, from_plain, make_record, read_checkpoint, to_plain
+from lightning_codec.checkpoint import RECORD_KEY, from_plain, load_weights, make_record, read_checkpoint, to_plain
 from lightning_codec.codec import Codec, weights_digest
 from lightning_codec.data import NamedImage
 from lightning_codec.entropy import RateSurrogate
@@ -52,6 +52,8 @@ class EntropyModelModule(pl.LightningModule):
         hard_rate_fraction: share of the optimiser steps at the end that train on the hard rate, in [0, 1].
         channels_last: memory layout of weights and images; faster for convolutions on every device.
         compile: `torch.compile` the network.
+        start_from: checkpoint of a codec with the same network, trained for another rate perhaps, whose weights this
+            training begins with; its optimiser and its steps do not count.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class EntropyModelModule(pl.LightningModule):
         hard_rate_fraction: float = 0.15,
         channels_last: bool = True,
         compile: bool = False,
+        start_from: str | None = None,
     ) -> None:
         super().__init__()
         if not 0.0 <= hard_rate_fraction <= 1.0:
@@ -75,6 +78,8 @@ class EntropyModelModule(pl.LightningModule):
         self.hard_rate_fraction = hard_rate_fraction
         self.channels_last = channels_last
         self.model = CompressionModel(network)
+        if start_from is not None:
+            load_weights(self.model, read_checkpoint(start_from), "model.")
         if channels_last:
             self.model.to(memory_format=torch.channels_last)
         if compile:

@@ -285,6 +285,23 @@ def test_a_checkpoint_holds_the_codec_and_no_perceptual_network(tmp_path: Path, 
     assert Codec.load(path).fingerprint == Codec.load(tmp_path / "codec.ckpt").fingerprint
 
 
+def test_a_decoder_for_another_codec_can_start_from_averaged_weights(tmp_path: Path) -> None:
+    module = two_stage(tmp_path, ema_decay=0.9)
+    trained(module, tmp_path).save_checkpoint(tmp_path / "decoder.ckpt")
+    other = tmp_path / "other"
+    longer = tiny_module()
+    trained(longer, other, steps=3).save_checkpoint(other / "codec.ckpt")
+    assert digest(longer) != digest(module)
+    fresh = two_stage(other, start_from=str(tmp_path / "decoder.ckpt"))
+    average = averaged(module).state_dict()
+    assert not torch.equal(head_bias(averaged(module)), head_bias(module.decoder))
+    for part in (fresh.decoder, averaged(fresh)):
+        assert all(torch.equal(value, average[name]) for name, value in part.state_dict().items())
+    assert digest(fresh) == digest(longer)
+    with pytest.raises(CheckpointError, match="do not fit the network"):
+        DiffusionDecoderModule(network=TINY_NETWORK, start_from=str(tmp_path / "decoder.ckpt"))
+
+
 def test_test_step_decodes_the_file_that_predict_writes(tmp_path: Path) -> None:
     module = two_stage(tmp_path).eval()
     batch = NamedImage(torch.rand(1, 3, 33, 65), "a")

@@ -1,6 +1,7 @@
 """Training of the entropy codec: loss, schedule, phases, checkpoints."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -163,6 +164,26 @@ def test_a_checkpoint_holds_plain_values_and_rebuilds_its_module(tmp_path: Path)
     assert again.optimizer_config == module.optimizer_config
     for name, value in module.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
+
+
+def test_another_rate_can_start_from_the_weights_of_a_finished_one(tmp_path: Path) -> None:
+    module = tiny_module()
+    run = trainer(tmp_path, 1)
+    run.fit(module, crops(1))
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    torch.manual_seed(1)  # other weights, were they not those of the file
+    fresh = EntropyModelModule(network=TINY_NETWORK, lmbda=0.02, start_from=str(tmp_path / "a.ckpt"))
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, fresh.state_dict()[name])
+    again = trainer(tmp_path, 1)
+    again.fit(fresh, crops(1))
+    assert again.global_step == 1
+    again.save_checkpoint(tmp_path / "b.ckpt")
+    (tmp_path / "a.ckpt").unlink()  # the new checkpoint is complete without it
+    assert EntropyModelModule.from_checkpoint(tmp_path / "b.ckpt").lmbda == 0.02
+    other = replace(TINY_NETWORK, latent_channels=16, entropy=replace(TINY_NETWORK.entropy, channel_groups=[4, 4, 8]))
+    with pytest.raises(CheckpointError, match="do not fit the network"):
+        EntropyModelModule(network=other, lmbda=0.02, start_from=str(tmp_path / "b.ckpt"))
 
 
 def test_checkpoints_of_others_are_refused_in_one_line(tmp_path: Path) -> None:
