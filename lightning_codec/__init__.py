@@ -3,7 +3,7 @@
 The package itself imports nothing heavy; `Codec` and the modules are loaded when they are first asked for.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_codec.codec import Codec
@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 __all__ = ["Codec", "__version__"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the signature of PEP 562
+def __getattr__(name: str) -> object:
     if name == "Codec":
         from lightning_codec.codec import Codec
 

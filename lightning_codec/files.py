@@ -1,8 +1,17 @@
-"""Files that are either complete or not there."""
+"""Files that are either complete or not there, and what goes into them."""
 
+import csv
+import hashlib
+import io
+import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -18,3 +27,34 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, document: Mapping[str, object]) -> None:
+    """Write a JSON file, as `write_atomically`.
+
+    Raises:
+        ValueError: the document holds a number that is not finite.
+    """
+    write_atomically(path, json.dumps(document, indent=1, allow_nan=False).encode())
+
+
+def write_csv(path: Path, header: Iterable[object], rows: Iterable[Iterable[object]]) -> None:
+    """Write a CSV file, as `write_atomically`: numbers in full precision, None as an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array for `numpy.load`, as `write_atomically`."""
+    data = io.BytesIO()
+    np.save(data, array, allow_pickle=False)
+    write_atomically(path, data.getvalue())
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal; the file is read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -22,10 +22,10 @@ class _Unfilled(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Any,  # noqa: ANN401
+        types: Sequence[type],
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
+    ) -> object:
         if (
             func in (torch.Tensor.normal_, torch.Tensor.uniform_)
             or getattr(func, "__module__", None) == "torch.nn.init"

@@ -4,7 +4,6 @@ Nothing but `fetch` ever touches the network. Files are searched for in the fold
 LIGHTNING_CODEC_WEIGHTS names and then in torch hub's cache (`checkpoints` below `torch.hub.get_dir()`).
 """
 
-import hashlib
 import os
 import pickle
 import re
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lightning_codec.errors import UserError
+from lightning_codec.files import sha256_of
 
 FOLDER_VARIABLE = "LIGHTNING_CODEC_WEIGHTS"
 WeightsName = Literal["alexnet", "vgg16", "inception"]
@@ -34,18 +34,6 @@ class WeightFile(NamedTuple):
     def file(self) -> str:
         """Name of the file."""
         return self.url.rsplit("/", 1)[1]
-
-    @property
-    def sha256_prefix(self) -> str:
-        """The digits that the file's name carries.
-
-        Raises:
-            ValueError: it carries none.
-        """
-        digits = re.search(r"-([0-9a-f]{8})\.\w+$", self.file)
-        if digits is None:
-            raise ValueError(f"{self.file} does not end in 8 hexadecimal digits")
-        return digits[1]
 
 
 _TORCHVISION = "https://download.pytorch.org/models/"
@@ -73,18 +61,26 @@ def folders() -> list[Path]:
     return [*([Path(own)] if own else []), Path(torch.hub.get_dir(), "checkpoints")]
 
 
-def find(file: WeightFile) -> Path | None:
-    """Where a file lies, None where it does not; its content is not looked at."""
-    return next((path for folder in folders() if (path := folder / file.file).is_file()), None)
+def find(file: str) -> Path | None:
+    """Where a file of this name lies, None where it does not; its content is not looked at."""
+    return next((path for folder in folders() if (path := folder / file).is_file()), None)
 
 
-def is_intact(path: Path, file: WeightFile) -> bool:
+def sha256_prefix(file: str) -> str:
+    """The first digits of the SHA-256 of a file of published weights, which the end of its name is.
+
+    Raises:
+        ValueError: the name does not end in 8 hexadecimal digits.
+    """
+    digits = re.search(r"-([0-9a-f]{8})\.\w+(\.\w+)?$", file)
+    if digits is None:
+        raise ValueError(f"{file} does not end in 8 hexadecimal digits")
+    return digits[1]
+
+
+def is_intact(path: Path) -> bool:
     """Whether the SHA-256 of a file begins with the digits in its name."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest().startswith(file.sha256_prefix)
+    return sha256_of(path).startswith(sha256_prefix(path.name))
 
 
 def fetch(file: WeightFile, progress: bool) -> Path:
@@ -101,7 +97,7 @@ def fetch(file: WeightFile, progress: bool) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         # downloads to another name, compares the hash, renames
-        torch.hub.download_url_to_file(file.url, str(path), file.sha256_prefix, progress)
+        torch.hub.download_url_to_file(file.url, str(path), sha256_prefix(file.file), progress)
     except RuntimeError as error:
         raise UserError(f"{file.url}: the download came damaged ({error}); fetch it again") from error
     except OSError as error:
@@ -133,7 +129,7 @@ def require(name: WeightsName, user: str) -> Path:
         UserError: they are nowhere; the message names the command that fetches them.
     """
     (file,) = named([name])
-    path = find(file)
+    path = find(file.file)
     if path is None:
         searched = " nor in ".join(map(str, folders()))
         raise UserError(

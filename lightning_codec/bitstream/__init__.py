@@ -6,7 +6,7 @@ compressai: what does is imported when it is first asked for.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning_codec.bitstream.container import Container, Header, damaged_segments, pack, read_header, unpack
 from lightning_codec.bitstream.errors import (
@@ -46,7 +46,7 @@ __all__ = [
 _LATE = {"SymbolDecoder": "rans", "SymbolEncoder": "rans", "CdfTables": "tables", "build_tables": "tables"}
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the signature of PEP 562
+def __getattr__(name: str) -> object:
     if name in _LATE:
         return getattr(importlib.import_module(f"{__name__}.{_LATE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 from lightning_codec.callbacks.results import Origin
+from lightning_codec.data.types import NamedImage
 
 if TYPE_CHECKING:
     from lightning_codec.modules.coding import EvalStep
@@ -75,7 +76,7 @@ class EvaluationCallback(pl.Callback):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Tensor | Mapping[str, Any] | None,
-        batch: Any,  # noqa: ANN401 - as Lightning declares it
+        batch: NamedImage,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:

@@ -1,8 +1,5 @@
 """Perceptual distances of every evaluated image, beside rate and distortion."""
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning_codec.callbacks.evaluation import EvaluatedImage, EvaluationCallback
 from lightning_codec.callbacks.gathering import gather
 from lightning_codec.callbacks.results import Origin, print_table, versions
-from lightning_codec.files import write_atomically
+from lightning_codec.files import write_csv, write_json
 from lightning_codec.metrics.rows import mean
 from lightning_codec.metrics.suite import ImageMetricName, Suite, Value, image_suite
 
@@ -108,15 +105,9 @@ class PerceptualMetrics(EvaluationCallback):
         """Write the CSV and the JSON file of one set."""
         images = [image for image in self._scored if image.dataset == dataset]
         metrics = self.suite.metrics
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["dataset", "name", *(metric.name for metric in metrics)])
-        writer.writerows(
-            [dataset, image.name, *(image.values[metric.name].value for metric in metrics)] for image in images
-        )
         header = {
             **origin._asdict(),
-            "protocol": {m.name: {"key": m.protocol.key, "description": m.protocol.description} for m in metrics},
+            "protocol": {m.name: m.protocol.facts() for m in metrics},
             "absent": self.suite.absent,
             "means": means,
             "counts": {m.name: sum(image.values[m.name].value is not None for image in images) for m in metrics},
@@ -130,6 +121,7 @@ class PerceptualMetrics(EvaluationCallback):
             for image in images
         }
         stem = self.run_folder / "metrics" / f"{origin.stage}_{dataset}_perceptual"
-        write_atomically(stem.with_name(f"{stem.name}.csv"), text.getvalue().encode())
-        document = json.dumps({"header": header, "images": entries}, indent=1, allow_nan=False)
-        write_atomically(stem.with_name(f"{stem.name}.json"), document.encode())
+        columns = ["dataset", "name", *(metric.name for metric in metrics)]
+        rows = ([dataset, image.name, *(image.values[m.name].value for m in metrics)] for image in images)
+        write_csv(stem.with_name(f"{stem.name}.csv"), columns, rows)
+        write_json(stem.with_name(f"{stem.name}.json"), {"header": header, "images": entries})

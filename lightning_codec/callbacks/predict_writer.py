@@ -1,11 +1,9 @@
 """`predict` as a batch encoder: one `.lcb` file for each image, and a table of them."""
 
-import csv
-import io
 import time
 from collections import Counter
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_info
@@ -13,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning_codec.callbacks.gathering import gather
 from lightning_codec.data.types import NamedImage
 from lightning_codec.errors import UserError
-from lightning_codec.files import write_atomically
+from lightning_codec.files import write_atomically, write_csv
 
 
 class PredictedFile(NamedTuple):
@@ -64,7 +62,7 @@ class LcbWriter(pl.Callback):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        batch: Any,  # noqa: ANN401 - as Lightning declares it
+        batch: NamedImage,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -110,11 +108,7 @@ class LcbWriter(pl.Callback):
         ]
         table = self._folder / "predictions.csv"
         if trainer.is_global_zero:
-            text = io.StringIO()
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(PredictedFile._fields)
-            writer.writerows(files)
-            write_atomically(table, text.getvalue().encode())
+            write_csv(table, PredictedFile._fields, files)
         wrong = [file for file in files if file.error]
         if wrong:
             raise UserError(

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor
 
 
@@ -42,15 +43,15 @@ class CodecProgressBar(TQDMProgressBar):
         """Return what stands behind the bar."""
         return dict(_shown(trainer.callback_metrics))
 
-    def init_validation_tqdm(self) -> Any:  # noqa: ANN401 - as Lightning declares it
+    def init_validation_tqdm(self) -> Tqdm:
         """Count images, not iterations."""
         return _of_images(super().init_validation_tqdm())
 
-    def init_test_tqdm(self) -> Any:  # noqa: ANN401 - as Lightning declares it
+    def init_test_tqdm(self) -> Tqdm:
         """Count images, not iterations."""
         return _of_images(super().init_test_tqdm())
 
-    def init_predict_tqdm(self) -> Any:  # noqa: ANN401 - as Lightning declares it
+    def init_predict_tqdm(self) -> Tqdm:
         """Count images, not iterations."""
         return _of_images(super().init_predict_tqdm())
 
@@ -59,7 +60,7 @@ class CodecProgressBar(TQDMProgressBar):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Tensor | Mapping[str, Any] | None,
-        batch: Any,  # noqa: ANN401 - as Lightning declares it
+        batch: object,
         batch_idx: int,
     ) -> None:
         """Show the step."""
@@ -78,7 +79,7 @@ class CodecProgressBar(TQDMProgressBar):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Tensor | Mapping[str, Any] | None,
-        batch: Any,  # noqa: ANN401 - as Lightning declares it
+        batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -92,7 +93,7 @@ class CodecProgressBar(TQDMProgressBar):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Tensor | Mapping[str, Any] | None,
-        batch: Any,  # noqa: ANN401 - as Lightning declares it
+        batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -104,8 +105,8 @@ class CodecProgressBar(TQDMProgressBar):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Any,  # noqa: ANN401 - as Lightning declares it
-        batch: Any,  # noqa: ANN401 - as Lightning declares it
+        outputs: object,
+        batch: object,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -139,6 +140,6 @@ def _shown(metrics: Mapping[str, Tensor]) -> dict[str, str]:
     return {**shown, "skipped": str(skipped)} if skipped else shown
 
 
-def _of_images(bar: Any) -> Any:  # noqa: ANN401 - as Lightning declares it
+def _of_images(bar: Tqdm) -> Tqdm:
     bar.unit = "img"
     return bar

@@ -1,6 +1,5 @@
 """Per-image results of an evaluation: merged, written as CSV and JSON, shown as one table."""
 
-import json
 import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 import lightning_codec
-from lightning_codec.files import write_atomically
+from lightning_codec.files import write_csv, write_json
 from lightning_codec.metrics.ms_ssim import MS_SSIM_PROTOCOL
 from lightning_codec.metrics.psnr import PSNR_PROTOCOL
 from lightning_codec.metrics.rows import (
@@ -21,7 +20,6 @@ from lightning_codec.metrics.rows import (
     BPP_PROTOCOL,
     ImageRow,
     SetMeans,
-    rows_to_csv,
     set_means,
 )
 
@@ -76,12 +74,12 @@ def write_results(folder: Path, images: Sequence[MeasuredImage], origin: Origin)
     """Write `<stage>_<dataset>.csv` and `.json` for the images of one set."""
     rows = [image.row for image in images]
     stem = f"{origin.stage}_{rows[0].dataset}"
-    write_atomically(folder / f"{stem}.csv", rows_to_csv(rows).encode())
+    write_csv(folder / f"{stem}.csv", ImageRow._fields, rows)
     document = {
         "header": _header(images, origin),
         "images": {image.row.name: _entry(image) for image in images},
     }
-    write_atomically(folder / f"{stem}.json", json.dumps(document, indent=1, allow_nan=False).encode())
+    write_json(folder / f"{stem}.json", document)
 
 
 def _header(images: Sequence[MeasuredImage], origin: Origin) -> dict[str, object]:
@@ -90,7 +88,7 @@ def _header(images: Sequence[MeasuredImage], origin: Origin) -> dict[str, object
     return {
         **origin._asdict(),
         "protocol": {
-            **{column: {"key": rule.key, "description": rule.description} for column, rule in _PROTOCOLS.items()},
+            **{column: protocol.facts() for column, protocol in _PROTOCOLS.items()},
             "distortion": "of the image decoded from the file" if images[0].decoded else "of the network's x_hat",
             "seconds": "wall time of one image: network and entropy coding, no file access, warm-up dropped",
             "threads": torch.get_num_threads(),

@@ -32,7 +32,7 @@ from lightning_codec.callbacks import (
 from lightning_codec.checkpoint import read_checkpoint
 from lightning_codec.commands.reporting import PROGRAM, one_line
 from lightning_codec.data import CompressionDataModule
-from lightning_codec.errors import UserError
+from lightning_codec.errors import EXIT_TERMINATED, UserError
 from lightning_codec.tracking.history import HistoryLogger, HistoryRewind, continued_history
 from lightning_codec.tracking.wandb_run import WandbConfig, WandbRun, finish, settled_run_id
 
@@ -57,7 +57,6 @@ DEFAULTS = {
 }
 # Before those of the user: at test `RateDistortion` prints the table, Lightning would print another.
 FIRST_ARGUMENTS = {"test": ("--verbose=false",)}
-EXIT_TERMINATED = 143  # 128 + SIGTERM, as a shell says it: an unfinished training is no success
 # Names that the Trainer resolves to a file itself.
 NAMED_CHECKPOINTS = ("best", "last", "hpc")
 

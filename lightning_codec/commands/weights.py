@@ -44,14 +44,14 @@ def _describe(file: WeightFile) -> str:
         "file": f"{file.file}, {file.mebibytes} MiB",
         "used for": file.used_for,
         "licence": file.licence,
-        "where": find(file) or "absent",
+        "where": find(file.file) or "absent",
     }
     return "\n".join([file.name, *(f"  {title:<8}  {text}" for title, text in rows.items())])
 
 
 def _fetch(file: WeightFile) -> None:
-    path = find(file)
-    if path is not None and is_intact(path, file):
+    path = find(file.file)
+    if path is not None and is_intact(path):
         print(f"{file.name}: already there, {path}")
     else:
         print(f"{file.name}: {fetch(file, progress=sys.stderr.isatty())}")
@@ -65,8 +65,8 @@ def _verify(files: Sequence[WeightFile], all_needed: bool) -> None:
     """
     wrong = []
     for file in files:
-        path = find(file)
-        state = "absent" if path is None else "correct" if is_intact(path, file) else "damaged"
+        path = find(file.file)
+        state = "absent" if path is None else "correct" if is_intact(path) else "damaged"
         print(f"{file.name}: {state}{'' if path is None else f', {path}'}")
         if state == "damaged" or (state == "absent" and all_needed):
             wrong.append(file.name)

@@ -1,6 +1,6 @@
 """Images for training and evaluation; heavy imports wait until `CompressionDataModule` is asked for."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning_codec.data.types import NamedImage
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 __all__ = ["CompressionDataModule", "NamedImage"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the signature of PEP 562
+def __getattr__(name: str) -> object:
     if name == "CompressionDataModule":
         from lightning_codec.data.datamodule import CompressionDataModule
 

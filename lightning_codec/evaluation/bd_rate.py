@@ -5,10 +5,8 @@ interval that both reach (Bjøntegaard, VCEG-M33, 2001), by the package `bjonteg
 -10 log10(1 - MS-SSIM), so that its interval is not crowded at 1.
 """
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import bjontegaard
@@ -140,12 +138,3 @@ def bd_table(curves: Sequence[Curve], anchor: str, method: Method, higher_is_bet
         except UserError as error:
             rows.append(BDRow(*name, None, None, None, str(error)))
     return rows
-
-
-def bd_rows_to_csv(rows: Iterable[BDRow]) -> str:
-    """Write the table as CSV with a header line; an absent value as an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(BDRow._fields)
-    writer.writerows(rows)
-    return text.getvalue()

@@ -1,13 +1,14 @@
 """Two evaluations image by image: differences of paired numbers with bootstrap confidence intervals."""
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import bootstrap
 
 from lightning_codec.errors import UserError
-from lightning_codec.evaluation.curves import mean, natural_key
+from lightning_codec.evaluation.curves import natural_key
 from lightning_codec.evaluation.records import Record, Table
 from lightning_codec.metrics.protocol import require_same_protocol
 from lightning_codec.metrics.rows import BPP_PROTOCOL
@@ -141,5 +142,5 @@ def _difference(metric: str, protocol: str, values: Sequence[tuple[float, float]
             random_state=np.random.default_rng(SEED),
         ).confidence_interval
         low, high = float(interval.low), float(interval.high)
-    means = (mean([x for x, _ in values]), mean([y for _, y in values]))
-    return Difference(metric, protocol, len(values), *means, mean(list(differences)), low, high)
+    means = (fmean([x for x, _ in values]), fmean([y for _, y in values]))
+    return Difference(metric, protocol, len(values), *means, fmean(differences), low, high)

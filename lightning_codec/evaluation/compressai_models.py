@@ -1,7 +1,5 @@
 """CompressAI's published models with their own weights, as baselines; nothing is downloaded."""
 
-import hashlib
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +11,10 @@ from torch import Tensor
 from lightning_codec.bitstream import CorruptError
 from lightning_codec.bitstream.varint import read_varint, write_varint
 from lightning_codec.errors import UserError
+from lightning_codec.files import sha256_of
 from lightning_codec.images import check_image
 from lightning_codec.transforms import crop_to, pad_to_multiple, padded_size
-from lightning_codec.weights import folders
+from lightning_codec.weights import find, folders, sha256_prefix
 
 LATENT_STRIDES = (16, 64)
 """Of the latents whose shape a model asks for: y without a hyperprior, z with one."""
@@ -65,11 +64,10 @@ def find_weights(model: PublishedModel, quality: int) -> Path:
         UserError: no such quality, or the file is in none of the folders; the message says what to put where.
     """
     url = model.url(quality)
-    file = url.rsplit("/", 1)[1]
-    for folder in folders():
-        if (folder / file).is_file():
-            return folder / file
-    raise UserError(f"{model.name} quality {quality}: its weights are not there: put {url} into {folders()[0]}")
+    path = find(url.rsplit("/", 1)[1])
+    if path is None:
+        raise UserError(f"{model.name} quality {quality}: its weights are not there: put {url} into {folders()[0]}")
+    return path
 
 
 def weights_sha256(path: Path) -> str:
@@ -78,9 +76,8 @@ def weights_sha256(path: Path) -> str:
     Raises:
         UserError: it does not begin with the 8 digits in the file's name, so the file is damaged.
     """
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    expected = re.search(r"-([0-9a-f]{8})\.", path.name)
-    if expected is None or not digest.startswith(expected[1]):
+    digest = sha256_of(path)
+    if not digest.startswith(sha256_prefix(path.name)):
         raise UserError(f"{path}: damaged, its SHA-256 begins with {digest[:8]}: get the file again")
     return digest
 

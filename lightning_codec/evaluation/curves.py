@@ -1,11 +1,11 @@
 """Rate-distortion and rate-perception curves: means over a set for every setting of a codec."""
 
 import csv
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from lightning_codec.errors import UserError
@@ -83,17 +83,12 @@ def _means(records: Sequence[Record]) -> SettingMeans:
         setting=first.setting,
         dataset=first.dataset,
         images=len(records),
-        bpp=mean([record.bpp for record in records]),
-        values={metric: mean(values) if values else None for metric, values in numbers.items()},
+        bpp=fmean([record.bpp for record in records]),
+        values={metric: fmean(values) if values else None for metric, values in numbers.items()},
         counts={metric: len(values) for metric, values in numbers.items()},
-        encode_seconds=mean([record.encode_seconds for record in records]),
-        decode_seconds=mean([record.decode_seconds for record in records]),
+        encode_seconds=fmean([record.encode_seconds for record in records]),
+        decode_seconds=fmean([record.decode_seconds for record in records]),
     )
-
-
-def mean(values: Sequence[float]) -> float:
-    """Mean, the same in every order of the values."""
-    return math.fsum(values) / len(values)
 
 
 def curves(means: Iterable[SettingMeans], metric: str, protocol: str) -> list[Curve]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, NoReturn, Protocol
 
+from lightning_codec.errors import EXIT_TERMINATED
 from lightning_codec.evaluation.curves import natural_key
 from lightning_codec.evaluation.measures import Measures, MetricFacts, facts
 from lightning_codec.evaluation.plan import Plan, longest_first, plan_units
@@ -19,8 +20,6 @@ from lightning_codec.evaluation.settings import CodecSetting
 from lightning_codec.evaluation.store import Store
 from lightning_codec.evaluation.units import Bench, CodedUnit, DistanceUnit, OriginalUnit, SourceImage, Unit
 from lightning_codec.evaluation.workers import Outcome, Pool
-
-EXIT_TERMINATED = 143
 
 
 class Watcher(Protocol):

@@ -1,6 +1,5 @@
 """What an evaluation has to do: its images and its units, each with the key that its result is kept by."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from lightning_codec.evaluation.units import (
     SourceImage,
     Unit,
 )
+from lightning_codec.files import sha256_of
 from lightning_codec.images import ImageError, write_png
 
 
@@ -60,7 +60,7 @@ def _written(images: EvaluationSet, folder: Path) -> tuple[list[str], list[Path]
 
 def _source_image(name: str, path: Path) -> SourceImage:
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = sha256_of(path)
         with Image.open(path) as file:
             width, height = file.size
     except Exception as error:  # as in `images`: a damaged file makes Pillow raise many types

@@ -1,13 +1,13 @@
 """`results.csv`: one row for every codec setting and image, with all that its numbers depend on."""
 
 import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lightning_codec.errors import UserError
+from lightning_codec.files import write_csv
 
 BEFORE = ("codec", "setting", "dataset", "image", "height", "width", "bytes", "bpp")
 """Columns before those of the metrics."""
@@ -53,23 +53,20 @@ class Table(NamedTuple):
     records: list[Record]
 
 
-def records_to_csv(metrics: Sequence[str], records: Iterable[Record]) -> str:
-    """Write rows as CSV with a header line; numbers in full precision, an absent value as an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*BEFORE, *metrics, *AFTER))
-    for record in records:
-        before = (getattr(record, column) for column in BEFORE)
-        values = (record.values.get(metric) for metric in metrics)
-        tail = (record.encode_seconds, record.decode_seconds, record.threads, record.device)
-        writer.writerow(
-            (*before, *values, *tail, _pairs_to_text(record.versions), record.commit, _pairs_to_text(record.protocols))
-        )
-    return text.getvalue()
+def write_records(path: Path, metrics: Sequence[str], records: Iterable[Record]) -> None:
+    """Write the table, as `write_csv`."""
+    write_csv(path, (*BEFORE, *metrics, *AFTER), (_cells(record, metrics) for record in records))
+
+
+def _cells(record: Record, metrics: Sequence[str]) -> tuple[object, ...]:
+    before = (getattr(record, column) for column in BEFORE)
+    values = (record.values.get(metric) for metric in metrics)
+    tail = (record.encode_seconds, record.decode_seconds, record.threads, record.device)
+    return (*before, *values, *tail, _pairs_to_text(record.versions), record.commit, _pairs_to_text(record.protocols))
 
 
 def read_records(path: Path) -> Table:
-    """Read the table that `records_to_csv` wrote.
+    """Read the table that `write_records` wrote.
 
     Raises:
         UserError: no such file, other columns, a cell that is not what its column holds, no rows, or a setting that

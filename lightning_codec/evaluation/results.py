@@ -1,19 +1,17 @@
 """From measurements to what is read: means, curves and BD-rates of an evaluation, and its files."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_codec.errors import UserError
-from lightning_codec.evaluation.bd_rate import BDRow, Method, bd_rows_to_csv, bd_table
+from lightning_codec.evaluation.bd_rate import BDRow, Method, bd_table
 from lightning_codec.evaluation.curves import Curve, SettingMeans, curves, setting_means
 from lightning_codec.evaluation.engine import Measured, SetDistance
-from lightning_codec.evaluation.measures import MetricFacts
 from lightning_codec.evaluation.provenance import Provenance
-from lightning_codec.evaluation.records import records_to_csv
-from lightning_codec.files import write_atomically
+from lightning_codec.evaluation.records import write_records
+from lightning_codec.files import write_csv, write_json
 from lightning_codec.metrics.rows import BPP_PROTOCOL
 
 BD_METHOD: Method = "akima"
@@ -91,10 +89,9 @@ def write_tables(out: Path, measured: Measured, results: Results, origin: Origin
     """Write results.csv, bd_rates.csv and summary.json."""
     image_metrics = [fact.name for fact in measured.metrics if not fact.of_sets]
     records = [coded.record for coded in measured.coded]
-    write_atomically(out / "results.csv", records_to_csv(image_metrics, records).encode())
-    write_atomically(out / "bd_rates.csv", bd_rows_to_csv(results.bd_rates).encode())
-    summary = json.dumps(_summary(measured, results, origin), indent=1, allow_nan=False)
-    write_atomically(out / "summary.json", summary.encode())
+    write_records(out / "results.csv", image_metrics, records)
+    write_csv(out / "bd_rates.csv", BDRow._fields, results.bd_rates)
+    write_json(out / "summary.json", _summary(measured, results, origin))
 
 
 def _summary(measured: Measured, results: Results, origin: Origin) -> dict[str, Any]:
@@ -110,8 +107,8 @@ def _summary(measured: Measured, results: Results, origin: Origin) -> dict[str, 
         "codecs": {setting.codec: setting.description for setting in measured.settings},
         "absent_codecs": origin.absent_codecs,
         "protocols": {
-            "bpp": {"key": BPP_PROTOCOL.key, "description": BPP_PROTOCOL.description},
-            **{fact.name: _protocol(fact) for fact in measured.metrics},
+            "bpp": BPP_PROTOCOL.facts(),
+            **{fact.name: fact.protocol.facts() for fact in measured.metrics},
         },
         "absent_metrics": measured.absent,
         "images_without_value": [
@@ -125,10 +122,6 @@ def _summary(measured: Measured, results: Results, origin: Origin) -> dict[str, 
         },
         "failures": [{"unit": unit, "error": error} for unit, error in measured.failures],
     }
-
-
-def _protocol(fact: MetricFacts) -> dict[str, str]:
-    return {"key": fact.protocol.key, "description": fact.protocol.description}
 
 
 def _setting(row: SettingMeans, is_complete: bool, measured: Measured) -> dict[str, Any]:

@@ -9,23 +9,21 @@ Every unit has a key, the SHA-256 of all that its result depends on. Its files l
 
 import fcntl
 import hashlib
-import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from lightning_codec.errors import UserError
-from lightning_codec.files import write_atomically
+from lightning_codec.files import write_array, write_json
 from lightning_codec.images import write_png
 from lightning_codec.metrics.features import Features
 
 
-def unit_key(**parts: Any) -> str:  # noqa: ANN401 - whatever JSON holds
+def unit_key(**parts: object) -> str:
     """The key of a unit: SHA-256 in hexadecimal over all that its result depends on."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -54,13 +52,11 @@ class Store:
 
     def write_features(self, key: str, network: str, features: Features) -> None:
         """Keep features [n, D] of a unit's picture."""
-        data = io.BytesIO()
-        np.save(data, features, allow_pickle=False)
-        write_atomically(self.features(key, network), data.getvalue())
+        write_array(self.features(key, network), features)
 
     def finish(self, key: str, record: dict[str, Any]) -> None:
         """Declare a unit finished; everything else of it must have been written."""
-        write_atomically(self._record(key), json.dumps(record, indent=1, allow_nan=False).encode())
+        write_json(self._record(key), record)
 
     def read(self, key: str) -> dict[str, Any] | None:
         """The record of a unit; None where it is not finished."""

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+LEAST_FACTOR = 2  # samples for each dimension of the features
+
 
 class FrechetResult(NamedTuple):
     """A Fréchet distance; exactly one of `value` and `reason` is None."""
@@ -36,8 +38,9 @@ def _root(covariance: Tensor) -> Tensor:
 class FrechetDistance(Metric):
     """Fréchet distance of real and reconstructed features, from sums in float64: no feature is kept.
 
-    `update(features, real)` takes [n, D]; `compute()` returns a `FrechetResult`, without a value unless there are more
-    than D features on both sides: the covariances would be singular, and the distance one of the counts.
+    `update(features, real)` takes [n, D]; `compute()` returns a `FrechetResult`, without a value unless there are
+    2 D features or more on both sides. With D or fewer the covariances are singular; with few more the distance is not
+    even in the order of the codecs' quality. It is biased at any number: compare what has the same one.
 
     Args:
         dimensions: D.
@@ -84,9 +87,10 @@ class FrechetDistance(Metric):
     def compute(self) -> FrechetResult:
         """Return the distance of what was added so far, or the reason for none."""
         n_real, n_fake = int(self.n_real), int(self.n_fake)
-        if min(n_real, n_fake) <= self.dimensions:
+        least = LEAST_FACTOR * self.dimensions
+        if min(n_real, n_fake) < least:
             counts = f"{n_real} original and {n_fake} decoded patches"
-            reason = f"too few samples: more than {self.dimensions} are needed on both sides, there are {counts}"
+            reason = f"too few samples: {least} are needed on both sides, there are {counts}"
             return FrechetResult(None, reason, n_real, n_fake)
         real = _statistics(self.real_sum.cpu(), self.real_products.cpu(), n_real)
         fake = _statistics(self.fake_sum.cpu(), self.fake_products.cpu(), n_fake)

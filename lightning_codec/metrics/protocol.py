@@ -21,6 +21,10 @@ class Protocol:
         """What is compared: the id, and the weights after an "@"."""
         return self.id if self.weights is None else f"{self.id}@{self.weights}"
 
+    def facts(self) -> dict[str, str]:
+        """What is written beside numbers."""
+        return {"key": self.key, "description": self.description}
+
 
 def require_same_protocol(metric: str, first: str, second: str) -> None:
     """Refuse to compare numbers of one metric that were measured by unlike protocols.

@@ -1,13 +1,9 @@
-"""The result of one image, its CSV form, and the one rule by which a set of images is averaged."""
+"""The result of one image, and the one rule by which a set of images is averaged."""
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from lightning_codec.errors import UserError
 from lightning_codec.metrics.protocol import Protocol
 
 BPP_PROTOCOL = Protocol(
@@ -83,49 +79,4 @@ def set_means(rows: Sequence[ImageRow]) -> SetMeans:
         gap_percent=100 * (bpp / estimate - 1) if bpp is not None and estimate else None,
         encode_seconds=mean(row.encode_seconds for row in rows),
         decode_seconds=mean(row.decode_seconds for row in rows),
-    )
-
-
-def rows_to_csv(rows: Iterable[ImageRow]) -> str:
-    """Write rows as CSV with a header line; numbers in full precision, an absent value as an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(ImageRow._fields)
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def read_rows(path: Path) -> list[ImageRow]:
-    """Read the rows that `rows_to_csv` wrote.
-
-    Raises:
-        UserError: the columns are other ones, or a cell is not a number.
-    """
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != ImageRow._fields:
-            raise UserError(f"{path}: not a table of image results, its columns must be {','.join(ImageRow._fields)}")
-        cells = list(reader)
-    try:
-        return [_row(cell) for cell in cells]
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: damaged table of image results ({error}); write it anew") from error
-
-
-def _row(cell: dict[str, str]) -> ImageRow:
-    def number(column: str) -> float | None:
-        return float(cell[column]) if cell[column] else None
-
-    return ImageRow(
-        dataset=cell["dataset"],
-        name=cell["name"],
-        height=int(cell["height"]),
-        width=int(cell["width"]),
-        bytes=int(cell["bytes"]) if cell["bytes"] else None,
-        bpp=number("bpp"),
-        bpp_estimated=float(cell["bpp_estimated"]),
-        psnr=number("psnr"),
-        ms_ssim=number("ms_ssim"),
-        encode_seconds=number("encode_seconds"),
-        decode_seconds=number("decode_seconds"),
     )

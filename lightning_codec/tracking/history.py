@@ -10,6 +10,7 @@ import os
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
@@ -46,9 +47,9 @@ class Entry(NamedTuple):
 
     step: int
     """Optimiser step of the weights."""
-    metrics: dict[str, float] = {}  # noqa: RUF012 - never changed
-    pictures: dict[str, Picture] = {}  # noqa: RUF012
-    tables: dict[str, Table] = {}  # noqa: RUF012
+    metrics: Mapping[str, float] = MappingProxyType({})
+    pictures: Mapping[str, Picture] = MappingProxyType({})
+    tables: Mapping[str, Table] = MappingProxyType({})
 
     @property
     def of_evaluation(self) -> bool:
@@ -87,7 +88,7 @@ class HistoryLogger(Logger):
         return None
 
     @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: object, **kwargs: object) -> None:
         """Nothing: `config.yaml` holds them."""
 
     @rank_zero_only

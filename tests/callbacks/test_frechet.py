@@ -71,7 +71,7 @@ def document(folder: Path, stem: str) -> dict[str, Any]:
 
 
 def test_at_test_the_decoded_set_is_compared_in_the_order_of_names(tmp_path, seen, capsys):
-    logged = run(tmp_path, "test", FrechetDistances())
+    logged = run(tmp_path, "test", FrechetDistances(test=["frechet_vgg64"]))
     # a.png has two patches of 4 x 4, b/one.png one, b/two.png four and one shifted, tiny.png none
     assert seen == [
         ([100, 100, 20, 50, 50, 50, 50, 50], [102, 102, 22, 52, 52, 52, 52, 52]),
@@ -109,7 +109,7 @@ def test_features_that_an_interrupted_evaluation_has_left_do_not_count(tmp_path,
     left = tmp_path / "run/metrics/features/kodak/mean/real/old.png.npy"
     left.parent.mkdir(parents=True)
     np.save(left, np.ones((3, 1), np.float32))
-    assert run(tmp_path, "test", FrechetDistances()) == {"test/kodak/frechet_vgg64": 1932}
+    assert run(tmp_path, "test", FrechetDistances(test=["frechet_vgg64"])) == {"test/kodak/frechet_vgg64": 1932}
     assert not left.exists()
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_codec.callbacks import RateDistortion
 from lightning_codec.errors import UserError
-from lightning_codec.metrics.rows import ImageRow, read_rows
+from lightning_codec.metrics.rows import ImageRow
 from lightning_codec.modules.coding import EvalStep
 from lightning_codec.tracking.history import HistoryLogger, read_history
 
@@ -30,9 +30,17 @@ def evaluate(
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
+def number(cell: str) -> float | int | None:
+    return (int(cell) if cell.isdigit() else float(cell)) if cell else None
+
+
 def results(folder: Path, stem: str) -> tuple[list[ImageRow], dict[str, Any]]:
     metrics = folder / "run" / "metrics"
-    return read_rows(metrics / f"{stem}.csv"), json.loads((metrics / f"{stem}.json").read_text())
+    with (metrics / f"{stem}.csv").open(newline="") as file:
+        header, *lines = csv.reader(file)
+    assert tuple(header) == ImageRow._fields
+    rows = [ImageRow(*line[:2], *map(number, line[2:])) for line in lines]  # type: ignore[arg-type]
+    return rows, json.loads((metrics / f"{stem}.json").read_text())
 
 
 def test_test_reports_the_bytes_and_the_distortion_of_the_decoded_images(tmp_path, capsys):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lightning_codec.cli import main
-from lightning_codec.evaluation.records import records_to_csv
+from lightning_codec.evaluation.records import write_records
 from tests.evaluation.test_compare import rows
 
 
@@ -15,7 +15,7 @@ def tables(tmp_path: Path) -> list[str]:
     second = [*rows([31.0, 31.0, 40.0]), *rows([31.0, 34.0, 43.0], "1", "ours")]
     paths = []
     for name, records in (("a.csv", first), ("b.csv", second)):
-        (tmp_path / name).write_text(records_to_csv(["psnr"], records))
+        write_records(tmp_path / name, ["psnr"], records)
         paths.append(str(tmp_path / name))
     return paths
 
@@ -45,7 +45,7 @@ def test_a_pair_of_settings_as_json(tables, capsys):
 def test_images_that_are_not_compared_are_named(tables, tmp_path, capsys):
     path = tmp_path / "more.csv"
     more = [row._replace(values={"dists": 0.1}, protocols={}) for row in rows([31.0] * 7)[2:]]
-    path.write_text(records_to_csv(["dists"], more))
+    write_records(path, ["dists"], more)
     assert main(["compare", tables[0], str(path)]) == 0
     out = capsys.readouterr().out
     assert "only in A, left out: 2 (kodak/a, kodak/b)" in out

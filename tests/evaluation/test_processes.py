@@ -12,7 +12,8 @@ import pytest
 
 from lightning_codec.data.named_sets import evaluation_set
 from lightning_codec.diffusion.sampling import SamplingConfig
-from lightning_codec.evaluation.engine import EXIT_TERMINATED, Measured, Workplace, evaluate
+from lightning_codec.errors import EXIT_TERMINATED
+from lightning_codec.evaluation.engine import Measured, Workplace, evaluate
 from lightning_codec.evaluation.measures import Measures
 from lightning_codec.evaluation.plan import source_images
 from lightning_codec.evaluation.provenance import Provenance

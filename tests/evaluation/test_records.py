@@ -1,7 +1,7 @@
 import pytest
 
 from lightning_codec.errors import UserError
-from lightning_codec.evaluation.records import Record, read_records, records_to_csv
+from lightning_codec.evaluation.records import Record, read_records, write_records
 
 RECORD = Record(
     codec="jpeg",
@@ -26,8 +26,8 @@ RECORD = Record(
 def test_a_table_is_read_back_as_it_was(tmp_path):
     other = RECORD._replace(setting="40", values={"psnr": 1 / 3, "dists": 2.5e-17}, commit="", protocols={})
     path = tmp_path / "results.csv"
-    text = records_to_csv(["psnr", "dists"], [RECORD, other])
-    path.write_text(text)
+    write_records(path, ["psnr", "dists"], [RECORD, other])
+    text = path.read_text()
     assert text.splitlines()[0] == (
         "codec,setting,dataset,image,height,width,bytes,bpp,psnr,dists,"
         "encode_seconds,decode_seconds,threads,device,versions,commit,protocols"
@@ -44,7 +44,8 @@ def test_tables_that_are_none_are_refused(tmp_path):
         UserError, match=r"results\.csv: no such file; give the results\.csv of lightning-codec evaluate"
     ):
         read_records(path)
-    text = records_to_csv(["psnr", "dists"], [RECORD])
+    write_records(path, ["psnr", "dists"], [RECORD])
+    text = path.read_text()
     header, row = text.splitlines()
     for wrong, message in (
         ("a,b\n1,2\n", "its columns must be codec,setting,dataset"),

@@ -89,17 +89,14 @@ def test_it_keeps_sums_in_float64_and_no_feature():
     assert all(reduction is torch.sum or "sum" in str(reduction) for reduction in metric._reductions.values())
 
 
-@pytest.mark.parametrize(("n_real", "n_fake"), [(16, 100), (100, 16), (0, 100)])
+@pytest.mark.parametrize(("n_real", "n_fake"), [(31, 100), (100, 31), (0, 100)])
 def test_too_few_samples_are_refused_with_the_numbers(n_real: int, n_fake: int):
     metric = FrechetDistance(16)
     metric.update(features(n_real, 16, 1), real=True)
     metric.update(features(n_fake, 16, 2), real=False)
-    reason = (
-        f"too few samples: more than 16 are needed on both sides, there are {n_real} original and {n_fake} decoded "
-        "patches"
-    )
+    reason = f"too few samples: 32 are needed on both sides, there are {n_real} original and {n_fake} decoded patches"
     assert metric.compute() == (None, reason, n_real, n_fake)
-    metric.update(features(17, 16, 3), real=n_real < 17)
+    metric.update(features(32 - min(n_real, n_fake), 16, 3), real=n_real < 32)
     assert metric.compute().value is not None
 
 

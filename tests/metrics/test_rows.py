@@ -1,11 +1,9 @@
 import math
 from itertools import permutations
-from pathlib import Path
 
 import pytest
 
-from lightning_codec.errors import UserError
-from lightning_codec.metrics.rows import ImageRow, mean, read_rows, rows_to_csv, set_means
+from lightning_codec.metrics.rows import ImageRow, mean, set_means
 
 CODED = ImageRow("set", "b/one.png", 4, 6, 30, 10.0, 8.0, 30.125, None, 0.25, 0.5)
 PLAIN = ImageRow("set", "a, quoted.png", 5, 7, None, None, 0.1, math.inf, 0.9, None, None)
@@ -31,31 +29,3 @@ def test_gap_compares_bytes_and_estimate_on_the_same_images():
     assert set_means([CODED, PLAIN]).gap_percent == pytest.approx(25.0)
     assert set_means([CODED, CODED._replace(name="c", bpp=2.0, bpp_estimated=4.0)]).gap_percent == pytest.approx(0)
     assert set_means([PLAIN]).gap_percent is None
-
-
-def test_csv_keeps_every_digit_and_leaves_absent_values_empty(tmp_path: Path):
-    rows = [CODED._replace(psnr=1 / 3), PLAIN]
-    text = rows_to_csv(rows)
-    assert text.splitlines()[1] == "set,b/one.png,4,6,30,10.0,8.0,0.3333333333333333,,0.25,0.5"
-    assert text.splitlines()[2] == 'set,"a, quoted.png",5,7,,,0.1,inf,0.9,,'
-    path = tmp_path / "rows.csv"
-    path.write_text(text)
-    assert read_rows(path) == rows
-
-
-@pytest.mark.parametrize(
-    ("text", "rule"),
-    [
-        ("", "columns must be"),
-        ("name,bpp\na,1\n", "columns must be"),
-        (rows_to_csv([CODED]).replace("30.125", "much"), "damaged"),
-        (rows_to_csv([CODED]).replace("8.0", ""), "damaged"),
-        (rows_to_csv([CODED]).rsplit(",", 6)[0], "damaged"),
-    ],
-    ids=["empty", "other columns", "not a number", "missing estimate", "cut"],
-)
-def test_reading_another_or_a_damaged_table_names_file_and_rule(tmp_path: Path, text: str, rule: str):
-    path = tmp_path / "rows.csv"
-    path.write_text(text)
-    with pytest.raises(UserError, match=f"rows.csv: .*{rule}"):
-        read_rows(path)
