@@ -56,5 +56,8 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> None:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal; the file is read piece by piece."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

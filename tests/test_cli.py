@@ -42,8 +42,8 @@ def test_a_wrong_call_is_one_line(arguments: list[str], message: str, capsys: py
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["compress", "decompress", "info"])
-def test_every_command_of_the_codec_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", ["compress", "decompress", "info", "weights", "wandb-sync", "evaluate", "compare"])
+def test_every_command_of_ours_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     out = capsys.readouterr().out
     assert f"example:\n  lightning-codec {command} " in out
