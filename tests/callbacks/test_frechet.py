@@ -20,7 +20,7 @@ from .test_rate_distortion import DivergedModule
 
 SETS: dict[str, Sequence[tuple[str, int, int, int]]] = {
     "kodak": [("b/two.png", 8, 8, 50), ("a.png", 8, 4, 100), ("b/one.png", 4, 4, 20), ("tiny.png", 2, 2, 9)],
-    "x": [("x.png", 4, 4, 200)],
+    "x": [("a.png", 4, 4, 200)],
 }
 
 

@@ -18,7 +18,7 @@ from .stubs import StubCodec, StubData, StubModule, make_trainer
 from .test_rate_distortion import DivergedModule
 
 KODAK = [("b/two.png", 16, 20, 50), ("a.png", 8, 10, 100), ("b/one.png", 20, 20, 20)]
-SETS: dict[str, Sequence[tuple[str, int, int, int]]] = {"kodak": KODAK, "x": [("x.png", 8, 8, 200)]}
+SETS: dict[str, Sequence[tuple[str, int, int, int]]] = {"kodak": KODAK, "x": [("a.png", 8, 8, 200)]}
 
 
 class Levels:
@@ -116,7 +116,7 @@ def test_a_picture_that_is_not_finite_has_a_reason(tmp_path, loads):
     logged = run(tmp_path, "validate", PerceptualMetrics(validate=["stlpips_vgg"]), DivergedModule())
     assert logged == {}
     _, document = results(tmp_path, "validate_x")
-    assert document["images"]["x.png"]["reasons"] == {"sum": "the reconstruction is not finite"}
+    assert document["images"]["a.png"]["reasons"] == {"sum": "the reconstruction is not finite"}
 
 
 @pytest.mark.slow

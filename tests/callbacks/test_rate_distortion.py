@@ -18,7 +18,7 @@ from lightning_codec.tracking.history import HistoryLogger, read_history
 from .stubs import StubCodec, StubData, StubModule, make_trainer
 
 KODAK = [("b/two.png", 16, 20, 50), ("a.png", 8, 10, 100), ("b/one.png", 176, 161, 20)]
-OTHER = [("x.png", 10, 10, 200)]
+OTHER = [("a.png", 10, 10, 200)]
 DB_AT_1, DB_AT_2 = (20 * math.log10(255 / levels) for levels in (1, 2))
 
 
@@ -202,7 +202,7 @@ def test_loggers_get_an_evaluation_under_the_step_of_its_weights(tmp_path):
 
 def test_a_decoded_image_unlike_the_step_is_reported_and_used(tmp_path):
     module = StubModule(StubCodec(levels=9))
-    with pytest.warns(UserWarning, match=r"other: 1 decoded images differ .* x.png"):
+    with pytest.warns(UserWarning, match=r"other: 1 decoded images differ .* a.png"):
         evaluate(tmp_path, "test", module, RateDistortion(), StubData({"other": OTHER}))
     rows, document = results(tmp_path, "test_other")
     assert rows[0].psnr == pytest.approx(20 * math.log10(255 / 9))
@@ -216,11 +216,11 @@ class FailingCodec(StubCodec):
 
 def test_a_failing_coder_is_a_reason_at_validation_and_an_error_at_test(tmp_path):
     data = StubData({"other": OTHER})
-    with pytest.warns(UserWarning, match=r"x.png: coding failed: UserError: no finite latents"):
+    with pytest.warns(UserWarning, match=r"a.png: coding failed: UserError: no finite latents"):
         logged = evaluate(tmp_path, "validate", StubModule(FailingCodec()), RateDistortion(), data)
     assert logged["val/other/psnr"] == pytest.approx(DB_AT_1)
     _, document = results(tmp_path, "validate_other")
-    assert "no finite latents" in document["images"]["x.png"]["reasons"]["bytes"]
+    assert "no finite latents" in document["images"]["a.png"]["reasons"]["bytes"]
     with pytest.raises(UserError, match="no finite latents"):
         evaluate(tmp_path, "test", StubModule(FailingCodec()), RateDistortion(), data)
 
@@ -237,7 +237,7 @@ def test_a_reconstruction_that_is_not_finite_has_no_psnr_and_valid_json(tmp_path
     assert "val/other/psnr" not in logged
     rows, document = results(tmp_path, "validate_other")
     assert rows[0].psnr is None
-    image = document["images"]["x.png"]
+    image = document["images"]["a.png"]
     assert image["reasons"]["psnr"] == "the reconstruction is not finite"
     assert image["bpp_estimated"] is None
     assert image["reasons"]["bpp_estimated"] == "not finite: nan"
@@ -248,7 +248,7 @@ def test_an_identical_image_is_infinite_in_the_row_and_not_in_the_mean(tmp_path)
     assert "test/other/psnr" not in logged
     rows, document = results(tmp_path, "test_other")
     assert rows[0].psnr == math.inf
-    assert document["images"]["x.png"]["reasons"]["psnr"].startswith("infinite")
+    assert document["images"]["a.png"]["reasons"]["psnr"].startswith("infinite")
     assert document["header"]["means"]["identical"] == 1
 
 
