@@ -18,13 +18,19 @@ def run(name: str, arguments: list[str]) -> int:
     )
     parser.add_argument(
         "what",
-        choices=["entropy", "diffusion"],
+        choices=["entropy", "diffusion", "evaluation"],
         help="entropy: latent coding and training of the entropy codec; diffusion: decoding and training of the "
-        "diffusion decoder",
+        "diffusion decoder; evaluation: the metrics in parallel processes",
     )
-    parser.add_argument("--repeats", type=positive, default=5, metavar="N", help="counted rounds (default: 5)")
     parser.add_argument(
-        "--threads", type=positive, default=os.cpu_count() or 1, metavar="N", help="CPU threads (default: all)"
+        "--repeats", type=positive, default=5, metavar="N", help="counted rounds; five images each of an evaluation (5)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="CPU threads; of an evaluation the processes (default: all)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     options = parser.parse_args(arguments)
@@ -39,7 +45,7 @@ def run(name: str, arguments: list[str]) -> int:
         "threads": options.threads,
         "torch": torch.__version__,
     }
-    measure = {"entropy": _entropy, "diffusion": _diffusion}[options.what]
+    measure = {"entropy": _entropy, "diffusion": _diffusion, "evaluation": _evaluation}[options.what]
     result = {"machine": machine, **measure(options.repeats)}
     print(json.dumps(result, indent=2) if options.json else _table(result))
     return 0
@@ -114,6 +120,29 @@ def _diffusion(repeats: int) -> dict[str, Any]:
         "U-Net of the paper preset, 768x512, float32": {
             "one evaluation (s)": evaluation,
             f"{PAPER_STEPS} steps (s)": PAPER_STEPS * evaluation,
+        },
+    }
+
+
+def _evaluation(repeats: int) -> dict[str, Any]:
+    import torch
+
+    from lightning_codec.benchmark.evaluation import METRICS, SIDE, SMALL_SIDE, memory, times
+
+    processes = torch.get_num_threads()
+    measured = times(5 * repeats, processes)
+    growth = memory(100 * repeats)
+    return {
+        f"{5 * repeats} images of {SIDE}x{SIDE}, JPEG, {', '.join(METRICS)}": {
+            f"{processes} processes (s)": measured.parallel,
+            f"one process, {processes} threads (s)": measured.in_one_process,
+            "one / parallel": measured.in_one_process / measured.parallel,
+            "cores busy, share": measured.busy,
+        },
+        f"images of {SMALL_SIDE}x{SMALL_SIDE} one after another": {
+            "peak after 50 (MiB)": growth.early,
+            f"peak after {100 * repeats} (MiB)": growth.late,
+            "growth": growth.late / growth.early - 1,
         },
     }
 
