@@ -64,4 +64,7 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig, total_steps: int
     ]
     # Fused: one pass over the parameters, a quarter of the time on a CPU.
     optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, fused=True)
+    # A fused optimiser offers to undo a gradient scaler's factor by itself, which would be after clipping: Lightning
+    # then refuses to clip in mixed precision. Declined, the gradients are unscaled first and the norm is the true one.
+    optimizer._step_supports_amp_scaling = False
     return optimizer, LambdaLR(optimizer, lambda step: config.factor(step, total_steps))
