@@ -50,10 +50,14 @@ class Denoiser(nn.Module):
         self.unet = UNet(config.unet, ladder_channels)
 
     def forward(self, z: Tensor, t: Tensor, ladder: Sequence[Tensor]) -> Estimate:
-        """One evaluation; arguments as those of `UNet.forward`, images in [-1, 1]."""
-        output = self.unet(z, t, ladder).float()
+        """One evaluation; arguments as those of `UNet.forward`, images in [-1, 1].
+
+        Of c_0 only `smooth(c_0)` is used, as a condition and as what the network adds to.
+        """
+        base = smooth(ladder[0])
+        output = self.unet(z, t, [base, *ladder[1:]]).float()
         if self.config.prediction == "x":
-            output = smooth(ladder[0]) + output  # what the ladder has not already said
+            output = base + output  # what the ladder has not already said
         return Estimate(output, predicted_x(self.config.prediction, output, z, t, self.config.schedule))
 
 

@@ -233,6 +233,19 @@ def test_smoothing_removes_period_two_and_keeps_means_and_slopes() -> None:
     assert torch.equal(smooth(impulse)[0, 0, 2], torch.tensor([0.0, 2.0, 4.0, 2.0, 0.0]))
 
 
+def test_no_grid_of_the_ladder_gets_into_the_estimate() -> None:
+    config = DenoiserConfig(UNetConfig(channels=(4, 5), units=1, attention=False, patch=2))
+    denoiser = Denoiser(config, LADDER)
+    random_weights(denoiser)
+    z, t, ladder = inputs(96, 96)
+    grid = torch.tensor([1.0, -1.0]).repeat(48)
+    for pattern in (grid, grid[:, None], grid * grid[:, None]):
+        x_hat = denoiser(z, t, [ladder[0] + 0.1 * pattern, *ladder[1:]]).x_hat
+        change = (x_hat - denoiser(z, t, ladder).x_hat).abs()
+        assert float(change[..., 44:52, 44:52].max()) < 1e-4  # far from the border, where a grid has no partner
+        assert float(change.max()) > 1e-2
+
+
 @pytest.mark.parametrize("prediction", ["x", "epsilon", "v", "scalar_v"])
 def test_the_estimate_follows_from_the_output(prediction: Prediction) -> None:
     schedule = BlurSchedule()
@@ -244,5 +257,6 @@ def test_the_estimate_follows_from_the_output(prediction: Prediction) -> None:
         output, x_hat = denoiser(z, t, ladder)
     assert output.dtype == x_hat.dtype == torch.float32
     assert torch.equal(x_hat, predicted_x(prediction, output, z, t, schedule))
-    expected = denoiser.unet(z, t, ladder) + (smooth(ladder[0]) if prediction == "x" else 0.0)
+    base = smooth(ladder[0])
+    expected = denoiser.unet(z, t, [base, *ladder[1:]]) + (base if prediction == "x" else 0.0)
     assert (output - expected).abs().mean() < 0.05 * expected.abs().mean()  # the network ran in half precision

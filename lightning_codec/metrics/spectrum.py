@@ -1,0 +1,145 @@
+"""Power spectra of decoded pictures against their originals: missing detail, grids, grain in flat regions.
+
+A learned distance can be pleased by grain, or by a grid that nobody would accept in a picture. These numbers are not.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_codec.metrics.contract import check_images
+from lightning_codec.metrics.protocol import Protocol
+
+BLOCK = 32
+RINGS = 8
+FLAT_BLOCK = 16
+FLAT_SHARE = 0.1
+_GUARD = 3  # bins at which the window has let go of a peak
+LUMA = (0.299, 0.587, 0.114)
+
+SPECTRUM_PROTOCOL = Protocol(
+    "spectrum-luma8-v1",
+    f"luminance (BT.601) of 8-bit pictures; mean periodogram of {BLOCK}x{BLOCK} blocks, half overlapping, mean "
+    "removed, Hann window, summed over the set; rings of equal width up to the Nyquist frequency, over the originals'; "
+    f"peaks: the period of two pixels over the mean of the bins at distance {_GUARD}; flat: mean standard deviation of "
+    f"the {FLAT_BLOCK}x{FLAT_BLOCK} blocks that are the flattest tenth of the original",
+)
+
+
+class Peaks(NamedTuple):
+    """Power at the period of two pixels, over that of its neighbours."""
+
+    vertical: float
+    """Rows that alternate."""
+    horizontal: float
+    """Columns that alternate."""
+    diagonal: float
+    """A checkerboard."""
+
+
+class Spectra(NamedTuple):
+    """What the pictures of a set have in common with their originals."""
+
+    rings: tuple[float, ...]
+    """Power over that of the originals, from the lowest frequencies to the Nyquist frequency."""
+    peaks: Peaks
+    peaks_of_originals: Peaks
+    flat: float
+    """Mean standard deviation, in grey levels, where the originals are flattest."""
+    flat_of_originals: float
+
+
+def luminance(image: Tensor) -> Tensor:
+    """[1, 3, H, W] in [0, 1] to float64 [H, W] in 0 .. 255."""
+    return torch.einsum("c,chw->hw", image.new_tensor(LUMA).double(), 255.0 * image[0].double())
+
+
+def power_spectrum(luma: Tensor) -> Tensor:
+    """Mean periodogram of a picture's blocks (Welch, 1967).
+
+    Args:
+        luma: [H, W], H and W at least 32.
+
+    Returns:
+        float64 [32, 32]; frequency k along each side is k / 32 periods a pixel, the period of two pixels is at 16.
+    """
+    blocks = luma.double().unfold(0, BLOCK, BLOCK // 2).unfold(1, BLOCK, BLOCK // 2)
+    blocks = blocks - blocks.mean((-2, -1), keepdim=True)
+    window = torch.hann_window(BLOCK, periodic=True, dtype=torch.float64, device=luma.device)
+    spectra = torch.fft.fft2(blocks * window[:, None] * window).abs().square()
+    return spectra.mean((0, 1)) / window.square().sum() ** 2
+
+
+def ring_power(spectrum: Tensor) -> Tensor:
+    """Sum of a spectrum [32, 32] over rings of equal width up to the Nyquist frequency: float64 [8].
+
+    What lies beyond it, in the corners, is left out.
+    """
+    frequency = torch.fft.fftfreq(BLOCK, dtype=torch.float64, device=spectrum.device)
+    radius = 2.0 * torch.hypot(frequency[:, None], frequency)
+    ring = (radius * RINGS).ceil().long() - 1
+    ring[0, 0] = 0
+    return torch.stack([spectrum[ring == index].sum() for index in range(RINGS)])
+
+
+def nyquist_peaks(spectrum: Tensor) -> Peaks:
+    """How far the period of two pixels stands out of a spectrum [32, 32]: 1 where it does not."""
+    half = BLOCK // 2
+    offsets = [
+        (dy, dx)
+        for dy in range(-_GUARD, _GUARD + 1)
+        for dx in range(-_GUARD, _GUARD + 1)
+        if max(abs(dy), abs(dx)) == _GUARD
+    ]
+
+    def peak(y: int, x: int) -> float:
+        around = torch.stack([spectrum[(y + dy) % BLOCK, (x + dx) % BLOCK] for dy, dx in offsets])
+        return float(spectrum[y, x] / around.mean())
+
+    return Peaks(peak(half, 0), peak(0, half), peak(half, half))
+
+
+def flat_deviations(x_hat: Tensor, x: Tensor) -> tuple[float, float]:
+    """Mean standard deviation where the original is flattest, of a picture and of the original, in grey levels.
+
+    Args:
+        x_hat: luminance of the decoded picture, [H, W] in 0 .. 255.
+        x: that of the original.
+    """
+    deviations = [
+        y.unfold(0, FLAT_BLOCK, FLAT_BLOCK).unfold(1, FLAT_BLOCK, FLAT_BLOCK).std((-2, -1), correction=0).flatten()
+        for y in (x_hat, x)
+    ]
+    count = max(1, int(FLAT_SHARE * len(deviations[1])))
+    flattest = deviations[1].topk(count, largest=False).indices
+    decoded, original = (float(deviation[flattest].mean()) for deviation in deviations)
+    return decoded, original
+
+
+def compare_spectra(pairs: Iterable[tuple[Tensor, Tensor]]) -> Spectra:
+    """The spectra of a set: power is summed over the pictures, flat regions are averaged over them.
+
+    Args:
+        pairs: decoded picture and original, each [3, H, W] or [1, 3, H, W] in [0, 1], as they are in an 8-bit file.
+
+    Raises:
+        ValueError: no pair, a side below 32 pixels, or pictures that break the image contract.
+    """
+    spectra = torch.zeros(2, BLOCK, BLOCK, dtype=torch.float64)
+    flats = []
+    for pair in pairs:
+        decoded, original = (luminance(image) for image in check_images(*pair))
+        if min(decoded.shape) < BLOCK:
+            raise ValueError(
+                f"spectra need sides of at least {BLOCK} pixels, not {decoded.shape[1]}x{decoded.shape[0]}"
+            )
+        spectra += torch.stack([power_spectrum(decoded), power_spectrum(original)]).cpu()
+        flats.append(flat_deviations(decoded, original))
+    if not flats:
+        raise ValueError("spectra need at least one picture")
+    rings = ring_power(spectra[0]) / ring_power(spectra[1])
+    flat, flat_of_originals = (math.fsum(column) / len(flats) for column in zip(*flats, strict=True))
+    return Spectra(tuple(rings.tolist()), nyquist_peaks(spectra[0]), nyquist_peaks(spectra[1]), flat, flat_of_originals)

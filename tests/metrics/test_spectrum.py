@@ -1,0 +1,119 @@
+"""Spectra against closed forms: waves, white noise, grids."""
+
+import math
+
+import pytest
+import torch
+from scipy import signal
+from torch import Tensor
+
+from lightning_codec.metrics.spectrum import (
+    compare_spectra,
+    flat_deviations,
+    luminance,
+    nyquist_peaks,
+    power_spectrum,
+    ring_power,
+)
+
+
+def noise(height: int, width: int, scale: float = 10.0, seed: int = 0) -> Tensor:
+    return 128.0 + scale * torch.randn(height, width, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def picture(luma: Tensor) -> Tensor:
+    """Grey, [3, H, W]."""
+    return (luma / 255.0).clamp(0.0, 1.0).expand(3, -1, -1).float()
+
+
+GRIDS = {
+    "vertical": lambda y, x: (-1.0) ** y + 0.0 * x,
+    "horizontal": lambda y, x: (-1.0) ** x + 0.0 * y,
+    "diagonal": lambda y, x: (-1.0) ** (x + y),
+}
+
+
+def grid(name: str, height: int, width: int) -> Tensor:
+    y, x = torch.arange(height)[:, None].double(), torch.arange(width).double()
+    return GRIDS[name](y, x)
+
+
+def test_the_luminance_is_that_of_bt601_in_grey_levels() -> None:
+    colours = torch.eye(3)[None].movedim(1, -1)[..., None]  # red, green, blue one below the other
+    assert luminance(colours.reshape(1, 3, 3, 1)).flatten().tolist() == pytest.approx(
+        [76.245, 149.685, 29.07], abs=1e-4
+    )
+
+
+def test_the_spectrum_is_that_of_scipy() -> None:
+    """Welch's method of scipy along rows of equal blocks, for a picture whose columns are all alike."""
+    wave = noise(1, 320)[0]
+    spectrum = power_spectrum(wave.expand(32, -1))
+    _, expected = signal.welch(
+        wave.numpy(), window="hann", nperseg=32, noverlap=16, detrend="constant", return_onesided=False
+    )
+    # Along the other side the window alone is seen: three bins, of which the middle one has two thirds of the power.
+    row = spectrum.sum(0)
+    assert torch.allclose(row / row.sum(), torch.from_numpy(expected / expected.sum()), rtol=1e-9, atol=1e-12)
+    assert float(spectrum[0].sum() / spectrum.sum()) == pytest.approx(2 / 3, abs=1e-9)
+
+
+def test_a_wave_lies_in_its_ring() -> None:
+    x = torch.arange(512).double()
+    for index in range(8):
+        frequency = math.pi * (index + 0.5) / 8.0
+        power = ring_power(power_spectrum(torch.cos(frequency * x).expand(64, -1)))
+        assert int(power.argmax()) == index
+        assert float(power[index] / power.sum()) > 0.8  # a wave is three bins wide, a ring two
+
+
+def test_white_noise_fills_the_rings_by_their_areas_and_has_no_peaks() -> None:
+    spectrum = sum(power_spectrum(noise(512, 512, seed=seed)) for seed in range(4))
+    assert isinstance(spectrum, Tensor)
+    power = ring_power(spectrum)
+    areas = torch.arange(8) * 2.0 + 1.0
+    assert torch.allclose(power[2:] / power[2:].sum(), (areas[2:] / areas[2:].sum()).double(), atol=0.03)
+    assert list(nyquist_peaks(spectrum)) == pytest.approx([1.0, 1.0, 1.0], abs=0.12)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_grid_is_a_peak_of_its_own_direction_only(name: str) -> None:
+    original = noise(256, 384)
+    peaks = nyquist_peaks(power_spectrum(original + 2.0 * grid(name, 256, 384)))._asdict()
+    assert peaks.pop(name) > 10.0
+    assert all(peak < 1.5 for peak in peaks.values())
+
+
+def test_flat_regions_are_those_of_the_original() -> None:
+    x = noise(160, 160, scale=20.0)
+    x[:16] = noise(16, 160, scale=1.0, seed=1)  # ten flat blocks of a hundred
+    x_hat = x.clone()
+    x_hat[:16] = 128.0 + 3.0 * (x[:16] - 128.0)
+    x_hat[16:32] = 128.0  # flat only in the decoded picture
+    decoded, original = flat_deviations(x_hat, x)
+    assert decoded == pytest.approx(3.0 * original, rel=1e-9)
+    assert original == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_set_is_compared_by_the_sum_of_its_powers() -> None:
+    loud, quiet = picture(noise(96, 96, 30.0)), picture(noise(64, 128, 3.0, seed=1))
+    same = compare_spectra([(loud, loud), (quiet, quiet)])
+    assert same.rings == pytest.approx([1.0] * 8)
+    assert same.peaks == same.peaks_of_originals
+    assert same.flat == same.flat_of_originals
+    half = compare_spectra([(0.25 + 0.5 * loud, loud), (quiet, quiet)])
+    assert half.rings == pytest.approx([0.25] * 8, abs=0.02)  # the loud picture decides
+    assert half.peaks_of_originals == same.peaks_of_originals
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([], "at least one picture"),
+        ([(torch.rand(3, 31, 64), torch.rand(3, 31, 64))], "at least 32 pixels, not 64x31"),
+        ([(torch.rand(3, 64, 64), 2.0 * torch.rand(3, 64, 64) + 1.0)], r"x must have values in \[0, 1\]"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(pairs, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        compare_spectra(pairs)
