@@ -205,7 +205,7 @@ class DiffusionDecoderModule(pl.LightningModule):
         with torch.set_grad_enabled(self.train_codec and self.training):
             output: ModelOutput = self.model(x, "noise" if self.training and self.train_codec else "hard")
         c3, c2, c1, c0 = output.ladder
-        return output, [2.0 * c0 - 1.0, c1, c2, c3]
+        return output, [2.0 * c0.float() - 1.0, c1, c2, c3]  # of autocast; c_0 goes through the DCT
 
     def _step(
         self, image: Tensor, t: Tensor, noise: Tensor, denoiser: Denoiser | AveragedModel, view: View, rollout: int = 0

@@ -203,6 +203,16 @@ def test_the_last_images_are_trained_where_the_sampler_comes_to(monkeypatch: pyt
         tiny_module(loss=replace(NO_PERCEPTUAL, rollout=2), decoder=replace(TINY_DENOISER, prediction="epsilon"))
 
 
+@pytest.mark.parametrize("train_codec", [False, True])
+def test_every_term_trains_in_mixed_precision(train_codec: bool, tmp_path: Path, fake_distance: None) -> None:
+    """What goes through the DCT stays in float32: scipy knows no bfloat16."""
+    loss = DiffusionLossConfig(texture=0.1, rollout=2, lmbda_rate=0.1)
+    module = tiny_module(loss=loss) if train_codec else two_stage(tmp_path, loss=loss)
+    trainer(tmp_path, 2, precision="bf16-mixed", gradient_clip_val=1.0).fit(module, crops(2))
+    assert all(bool(weight.isfinite().all()) for weight in module.parameters())
+    assert float(head_bias(module.decoder).abs().max()) > 0.0
+
+
 def test_averaged_weights_follow_the_recursion_once_per_optimiser_step(tmp_path: Path) -> None:
     module = two_stage(tmp_path, ema_decay=0.2)
     states: list[Tensor] = []
