@@ -26,13 +26,15 @@ class PerceptualDistance:
 
     Args:
         name: which.
+        mixed_precision: under autocast, compute in its precision, as a loss may; a measurement is always float32.
 
     Raises:
         UserError: the package or its weights cannot be had.
     """
 
-    def __init__(self, name: PerceptualName) -> None:
+    def __init__(self, name: PerceptualName, mixed_precision: bool = False) -> None:
         self.name = name
+        self.mixed_precision = mixed_precision
         self._network = load_network(name).to(memory_format=torch.channels_last)
 
     @property
@@ -43,10 +45,11 @@ class PerceptualDistance:
     def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """Distances of [B, 3, H, W] in [0, 1] to [B, 3, H, W]: [B], 0 for equal images, differentiable by both."""
         self._network.to(x.device)
-        with torch.autocast(x.device.type, enabled=False):
+        kind = x.device.type
+        with torch.autocast(kind, enabled=self.mixed_precision and torch.is_autocast_enabled(kind)):
             images = [(2.0 * image.float() - 1.0).contiguous(memory_format=torch.channels_last) for image in (x_hat, x)]
             distance: Tensor = self._network(*images)
-        return distance.flatten()
+        return distance.float().flatten()
 
 
 def load_network(name: PerceptualName) -> nn.Module:

@@ -79,6 +79,18 @@ def test_it_stays_in_evaluation_mode_and_out_of_autocast(alex: PerceptualDistanc
     assert torch.equal(alex(x_hat, x), expected)  # no dropout
 
 
+def test_a_loss_may_follow_autocast_and_stays_near(alex: PerceptualDistance) -> None:
+    x_hat, x = images(64)
+    loss = PerceptualDistance("stlpips-alex", mixed_precision=True)
+    exact = alex(x_hat, x)
+    assert torch.equal(loss(x_hat, x), exact)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = loss(x_hat, x)
+    assert mixed.dtype == torch.float32
+    assert not torch.equal(mixed, exact)
+    assert torch.allclose(mixed, exact, rtol=0.05, atol=0)
+
+
 @pytest.mark.parametrize(("name", "trunk"), [("lpips-alex", "alexnet"), ("lpips-vgg", "vgg16")])
 def test_lpips_stands_on_the_trunk_that_was_fetched(
     name: PerceptualName, trunk: WeightsName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -32,7 +32,7 @@ NO_PERCEPTUAL = DiffusionLossConfig(rho=0.0, perceptual="none")
 class FakeDistance(PerceptualDistance):
     """In place of a perceptual network: mean absolute difference, and what it was shown."""
 
-    def __init__(self, name: PerceptualName) -> None:
+    def __init__(self, name: PerceptualName, mixed_precision: bool = False) -> None:
         self.weight = torch.nn.Linear(2, 2)
         self.shown: list[tuple[Tensor, Tensor]] = []
 
