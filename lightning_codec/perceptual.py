@@ -1,7 +1,8 @@
 """Learned perceptual distances, as frozen functions: for losses and for judging pictures."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from unittest import mock
 
 import torch
@@ -13,6 +14,9 @@ from lightning_codec.pretrained import building, check_filled, load_trunk, netwo
 
 PerceptualName = Literal["lpips-alex", "lpips-vgg", "stlpips-alex", "stlpips-vgg"]
 """LPIPS (Zhang et al., CVPR 2018) and shift-tolerant LPIPS (Ghildyal and Liu, ECCV 2022) on AlexNet or VGG16."""
+
+LARGEST_REMEMBERED = 3 * 2**20
+"""Values of a picture; features take about 200 times its memory."""
 
 
 class PerceptualDistance:
@@ -26,16 +30,20 @@ class PerceptualDistance:
 
     Args:
         name: which.
-        mixed_precision: under autocast, compute in its precision, as a loss may; a measurement is always float32.
+        as_loss: under autocast, compute in its precision, and remember nothing. A measurement is always float32, and
+            remembers what the trunk said of the last two pictures: an original is measured against many times.
 
     Raises:
         UserError: the package or its weights cannot be had.
     """
 
-    def __init__(self, name: PerceptualName, mixed_precision: bool = False) -> None:
+    def __init__(self, name: PerceptualName, as_loss: bool = False) -> None:
         self.name = name
-        self.mixed_precision = mixed_precision
+        self.as_loss = as_loss
         self._network = load_network(name).to(memory_format=torch.channels_last)
+        if not as_loss:
+            trunk: Any = self._network.net
+            trunk.forward = _Recall(trunk.forward)
 
     @property
     def weights(self) -> str:
@@ -46,10 +54,33 @@ class PerceptualDistance:
         """Distances of [B, 3, H, W] in [0, 1] to [B, 3, H, W]: [B], 0 for equal images, differentiable by both."""
         self._network.to(x.device)
         kind = x.device.type
-        with torch.autocast(kind, enabled=self.mixed_precision and torch.is_autocast_enabled(kind)):
+        with torch.autocast(kind, enabled=self.as_loss and torch.is_autocast_enabled(kind)):
             images = [(2.0 * image.float() - 1.0).contiguous(memory_format=torch.channels_last) for image in (x_hat, x)]
             distance: Tensor = self._network(*images)
         return distance.float().flatten()
+
+
+class _Recall:
+    """The forward pass of a trunk, which is not made again for one of the last two pictures.
+
+    Args:
+        forward: [B, 3, H, W] to features; a gradient is never followed through remembered ones.
+    """
+
+    def __init__(self, forward: Callable[[Tensor], Any]) -> None:
+        self._forward = forward
+        self._kept: list[tuple[Tensor, Any]] = []
+
+    def __call__(self, x: Tensor) -> Any:  # noqa: ANN401 - as the trunk has it
+        if torch.is_grad_enabled() or x.numel() > LARGEST_REMEMBERED:
+            return self._forward(x)
+        for index, (picture, features) in enumerate(self._kept):
+            if picture.shape == x.shape and picture.device == x.device and torch.equal(picture, x):
+                self._kept.append(self._kept.pop(index))
+                return features
+        features = self._forward(x)
+        self._kept = [*self._kept[-1:], (x, features)]
+        return features
 
 
 def load_network(name: PerceptualName) -> nn.Module:

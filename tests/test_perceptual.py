@@ -2,12 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_codec import perceptual
 from lightning_codec.errors import UserError
 from lightning_codec.perceptual import PerceptualDistance, PerceptualName
 from lightning_codec.weights import WeightsName
@@ -79,9 +80,31 @@ def test_it_stays_in_evaluation_mode_and_out_of_autocast(alex: PerceptualDistanc
     assert torch.equal(alex(x_hat, x), expected)  # no dropout
 
 
+def test_an_original_is_seen_once_by_a_metric(alex: PerceptualDistance, monkeypatch: pytest.MonkeyPatch) -> None:
+    x_hat, x = images()
+    fresh = PerceptualDistance("stlpips-alex")
+    recall, seen = cast("Any", fresh._network.net).forward, []
+    monkeypatch.setattr(recall, "_forward", lambda z, f=recall._forward: seen.append(z) or f(z))
+    others = [(x_hat * share).clamp(0, 1) for share in (1.0, 0.9, 0.8)]
+    with torch.no_grad():
+        distances = [fresh(other, x) for other in others]
+    assert len(seen) == 4  # three pictures and one original
+    expected = [alex(other, x) for other in others]  # with gradients nothing is remembered
+    assert torch.equal(torch.stack(distances), torch.stack(expected))
+    with torch.no_grad():
+        assert torch.equal(fresh(x, others[2]), fresh(others[2], x))
+        assert len(seen) == 4
+    fresh(x_hat, x)
+    assert len(seen) == 6
+    monkeypatch.setattr(perceptual, "LARGEST_REMEMBERED", 100)
+    with torch.no_grad():
+        fresh(x_hat, x)
+    assert len(seen) == 8
+
+
 def test_a_loss_may_follow_autocast_and_stays_near(alex: PerceptualDistance) -> None:
     x_hat, x = images(64)
-    loss = PerceptualDistance("stlpips-alex", mixed_precision=True)
+    loss = PerceptualDistance("stlpips-alex", as_loss=True)
     exact = alex(x_hat, x)
     assert torch.equal(loss(x_hat, x), exact)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -122,13 +122,17 @@ def plan_units(
     return Plan(originals, coded, distances)
 
 
-def longest_first(unit: Unit) -> tuple[float, str, str, int, str]:
-    """Sort key: costly codecs first, so that no long unit is left for the end; of each, large images first.
+def longest_first(unit: Unit) -> tuple[int, float, str, str, int, str]:
+    """Sort key: models first, costly ones before others, so that no long unit is left for the end.
 
-    The units of a setting follow each other, so that a process keeps its codec.
+    The units of a model follow each other, so that a process keeps the model. Classic codecs are there at once; their
+    units go image by image, so that the metrics' networks see each original once (`PerceptualDistance`).
     """
     if isinstance(unit, CodedUnit):
-        return (-unit.setting.cost, unit.setting.codec, unit.setting.setting, -unit.image.pixels, unit.image.name)
+        codec, setting, pixels = unit.setting.codec, unit.setting.setting, unit.image.pixels
+        if unit.setting.single_thread:
+            return (1, -pixels, unit.image.name, codec, 0, setting)
+        return (0, -unit.setting.cost, codec, setting, -pixels, unit.image.name)
     if isinstance(unit, OriginalUnit):
-        return (0.0, "", "", -unit.image.pixels, unit.image.name)
-    return (0.0, unit.codec, unit.setting, 0, unit.metric)
+        return (2, -unit.image.pixels, unit.image.name, "", 0, "")
+    return (3, 0.0, unit.codec, unit.setting, 0, unit.metric)

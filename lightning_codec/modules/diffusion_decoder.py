@@ -144,7 +144,7 @@ class DiffusionDecoderModule(pl.LightningModule):
             raise UserError("an untrained codec would stay frozen: give its checkpoint as codec, or set train_codec")
         name = self.loss_config.perceptual
         if stage in ("fit", "validate") and name != "none" and self.loss_config.rho > 0.0:
-            self._perceptual = PerceptualDistance(name, mixed_precision=True)
+            self._perceptual = PerceptualDistance(name, as_loss=True)
 
     def _condition(self, x: Tensor, noise: RateNoise | None = None) -> tuple[ModelOutput, list[Tensor]]:
         """The codec's output for images [B, 3, H, W] in [0, 1], and c_0 .. c_3 of the padded ones, c_0 in [-1, 1]."""

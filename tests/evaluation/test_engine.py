@@ -207,11 +207,21 @@ def test_a_codec_is_loaded_once_and_warmed_up_before_its_time_counts(bed):
 
 
 def test_costly_codecs_and_large_images_come_first(bed):
-    bed.settings[1] = coarse(bed.log, 8, cost=9.0)
+    bed.settings = [coarse(bed.log, step, cost=cost, single_thread=False) for step, cost in ((32, 1.0), (8, 9.0))]
     watcher = Log()
     bed.run(watcher)
     assert watcher.labels[:6] == [
         f"coarse {step} {name}" for step in ("8", "32") for name in ("2.png", "sub/1.png", "0.png")
+    ]
+
+
+def test_classic_codecs_come_last_and_image_by_image(bed):
+    bed.settings = [coarse(bed.log, 8), coarse(bed.log, 4, single_thread=False), coarse(bed.log, 32, cost=9.0)]
+    watcher = Log()
+    bed.run(watcher)
+    assert watcher.labels[:3] == [f"coarse 4 {name}" for name in ("2.png", "sub/1.png", "0.png")]
+    assert watcher.labels[3:9] == [
+        f"coarse {step} {name}" for name in ("2.png", "sub/1.png", "0.png") for step in ("32", "8")
     ]
 
 

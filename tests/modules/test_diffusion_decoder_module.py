@@ -33,7 +33,7 @@ NO_PERCEPTUAL = DiffusionLossConfig(rho=0.0, perceptual="none")
 class FakeDistance(PerceptualDistance):
     """In place of a perceptual network: mean absolute difference, and what it was shown."""
 
-    def __init__(self, name: PerceptualName, mixed_precision: bool = False) -> None:
+    def __init__(self, name: PerceptualName, as_loss: bool = False) -> None:
         self.weight = torch.nn.Linear(2, 2)
         self.shown: list[tuple[Tensor, Tensor]] = []
 
@@ -224,7 +224,7 @@ def test_rolled_out_images_are_trained_where_the_sampler_comes_to() -> None:
 
 
 @pytest.mark.parametrize("train_codec", [False, True])
-def test_every_term_trains_in_mixed_precision(train_codec: bool, tmp_path: Path, fake_distance: None) -> None:
+def test_every_term_trains_in_as_loss(train_codec: bool, tmp_path: Path, fake_distance: None) -> None:
     """What goes through the DCT stays in float32: scipy knows no bfloat16."""
     loss = DiffusionLossConfig(texture=0.1, rollout=2, lmbda_rate=0.1)
     module = tiny_module(loss=loss) if train_codec else two_stage(tmp_path, loss=loss)
