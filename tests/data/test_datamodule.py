@@ -100,7 +100,7 @@ def test_two_processes_share_batches_and_evaluation_images(tmp_path, folder):
 def test_a_process_for_which_no_image_is_left_takes_part_in_the_evaluation(tmp_path, folder):
     class Meeting(Recorder):
         def on_validation_epoch_end(self):
-            parts = [None, None]
+            parts: list[Any] = [None, None]
             torch.distributed.all_gather_object(parts, self.evaluated)  # as the callbacks do
             torch.save(parts, tmp_path / f"{self.global_rank}.pt")
 

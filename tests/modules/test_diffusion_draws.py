@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from lightning_codec.diffusion.objective import stratified_times
 from lightning_codec.diffusion.samplers import time_grid
@@ -30,7 +31,8 @@ def draws_of(
 @pytest.mark.parametrize("step", range(6))
 def test_every_image_is_treated_alike_in_whole_and_split_steps(step: int) -> None:
     whole, _ = draws_of(step)
-    seen, rolled, fresh = [], [], {}
+    seen, rolled = [], []
+    fresh: dict[int, Tensor] = {}
     for rank in range(2):
         part, indices = draws_of(step, rank, world_size=2)
         assert torch.equal(part.t, whole.t[indices])
