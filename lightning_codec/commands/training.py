@@ -212,8 +212,14 @@ def final_checkpoint(trainer: pl.Trainer) -> Path | None:
 
 def run(name: str, arguments: list[str]) -> int:
     """Run the Trainer; returns the exit code."""
-    # Loaders that need no workers, Lightning's own use of torch, and a test in another folder than its training.
-    for harmless in ("does not have many workers", "treespec, LeafSpec", "The dirpath has changed"):
+    # Loaders that need no workers, Lightning's own use of torch, a test in another folder than its training, and a
+    # prediction of which all is done already.
+    for harmless in (
+        "does not have many workers",
+        "treespec, LeafSpec",
+        "The dirpath has changed",
+        "across ranks is zero",
+    ):
         warnings.filterwarnings("ignore", message=f".*{harmless}.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_not_advertisement)
     failed = True

@@ -54,9 +54,6 @@ class CompressionDataModule(LightningDataModule):
         UserError: an argument is out of its range, or (in `setup`) images are missing.
     """
 
-    # where a set has fewer images than there are processes, some evaluate none
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     def __init__(
         self,
         train_folders: list[str] | None = None,
@@ -75,6 +72,9 @@ class CompressionDataModule(LightningDataModule):
         eval_limit: int | None = None,
     ) -> None:
         super().__init__()
+        # Where a set has fewer images than there are processes, some evaluate none. (Not a class attribute: Lightning
+        # sets it on every object.)
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         _at_least("crop_size", crop_size, 1)
         _at_least("batch_size", batch_size, 1)
         _at_least("num_workers", num_workers, 0)
