@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 from uuid import uuid4
 
 from lightning_codec.errors import UserError
@@ -97,9 +97,18 @@ class Journal:
         return 1 + max((int(part.name.partition("-")[0]) for part in self._parts()), default=0)
 
     def open(self, run: int, rank: int) -> None:
-        """Take part in a run, as process number `rank`."""
+        """Take part in a run, as process number `rank`.
+
+        Raises:
+            UserError: the journal is not there.
+        """
+        job = self._job()
+        if job is None:
+            raise UserError(
+                f"{self.output}: is another folder here than for process 0; give one that all machines share"
+            )
         self._run = run
-        self.replaces = bool((self._job() or {}).get("replaces", False))
+        self.replaces = bool(job["replaces"])
         self._part = (self.folder / f"{run:06d}-{rank:06d}.jsonl").open("a", encoding="ascii")
 
     def close(self) -> None:
@@ -162,9 +171,9 @@ class Journal:
             return os.stat(self.output / entry.output).st_size == entry.written
         return False
 
-    def _job(self) -> dict[str, dict[str, object]] | None:
+    def _job(self) -> dict[str, Any] | None:
         try:
-            job: dict[str, dict[str, object]] = json.loads((self.folder / "job.json").read_bytes())
+            job: dict[str, Any] = json.loads((self.folder / "job.json").read_bytes())
         except (FileNotFoundError, ValueError):
             return None
         return job
