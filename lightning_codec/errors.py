@@ -18,4 +18,6 @@ def one_line(error: BaseException) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed: torch reports that of a tensor as a RuntimeError that says so."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
+    said = str(error)
+    denied = "memory" in said and "illegal" not in said  # an illegal access is the end of a GPU's work
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and denied)

@@ -30,7 +30,7 @@ def test_the_latest_run_counts_and_only_inputs_that_are_asked_for(tmp_path: Path
     assert run(tmp_path, 0, Entry("b", "b.lcb"), Entry("d", "d.lcb"), number=first) == first
     second = run(tmp_path, 0, Entry("a", "a.lcb", error="two"), Entry("b", "b.lcb", error="late"))
     assert (first, second) == (1, 2)
-    assert known(tmp_path, "a", "b", "bb", "d") == [("a", "two", 2), ("b", "late", 2), ("d", "", 1)]
+    assert known(tmp_path, "a", "b", "b1", "b2", "b3", "b4", "d") == [("a", "two", 2), ("b", "late", 2), ("d", "", 1)]
 
 
 def test_of_two_lines_of_one_run_the_later_one_counts(tmp_path: Path) -> None:
