@@ -5,7 +5,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,10 +21,17 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: the folder or the file cannot be written; `path` is then as it was before.
     """
+    with _replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary name in the folder of `path` (made if needed), renamed over `path` if all goes well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid4().hex}.tmp")
     try:
-        temporary.write_bytes(data)
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -39,12 +47,17 @@ def write_json(path: Path, document: Mapping[str, object]) -> None:
 
 
 def write_csv(path: Path, header: Iterable[object], rows: Iterable[Iterable[object]]) -> None:
-    """Write a CSV file, as `write_atomically`: numbers in full precision, None as an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    """Write a CSV file, as `write_atomically`: numbers in full precision, None as an empty cell.
+
+    Rows are written as they come. File names that are not UTF-8 keep their bytes.
+    """
+    with (
+        _replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> None:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from lightning_codec.callbacks.images import ImagePanels
     from lightning_codec.callbacks.non_finite import NonFiniteGuard
     from lightning_codec.callbacks.perceptual import PerceptualMetrics
+    from lightning_codec.callbacks.png_writer import PngWriter
     from lightning_codec.callbacks.predict_writer import LcbWriter
     from lightning_codec.callbacks.progress import CodecProgressBar
     from lightning_codec.callbacks.rate_distortion import RateDistortion
@@ -21,6 +22,7 @@ __all__ = [
     "LcbWriter",
     "NonFiniteGuard",
     "PerceptualMetrics",
+    "PngWriter",
     "RateDistortion",
     "Reconstructions",
     "Triplets",
@@ -33,6 +35,7 @@ _HOMES = {
     "LcbWriter": "predict_writer",
     "NonFiniteGuard": "non_finite",
     "PerceptualMetrics": "perceptual",
+    "PngWriter": "png_writer",
     "RateDistortion": "rate_distortion",
     "Reconstructions": "reconstructions",
     "Triplets": "triplets",

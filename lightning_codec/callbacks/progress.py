@@ -28,6 +28,7 @@ class CodecProgressBar(TQDMProgressBar):
         self.line_seconds = line_seconds
         self._plain = False
         self._last_line = 0.0
+        self._predict_start = 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Choose between the bar and plain lines."""
@@ -101,6 +102,11 @@ class CodecProgressBar(TQDMProgressBar):
         super().on_test_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
         self._images("test", batch_idx, self.total_test_batches_current_dataloader)
 
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        super().on_predict_start(trainer, pl_module)
+        self._predict_start = time.monotonic()
+
     def on_predict_batch_end(
         self,
         trainer: pl.Trainer,
@@ -112,12 +118,18 @@ class CodecProgressBar(TQDMProgressBar):
     ) -> None:
         """Show the image."""
         super().on_predict_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
-        self._images("predict", batch_idx, self.total_predict_batches_current_dataloader)
+        total = self.total_predict_batches_current_dataloader
+        self._images("predict", batch_idx, total, self._speed(trainer, batch_idx + 1))
 
-    def _images(self, what: str, batch_idx: int, total: int | float) -> None:
+    def _images(self, what: str, batch_idx: int, total: int | float, more: str = "") -> None:
         done = batch_idx + 1
         if self._due() or (self._plain and done == total):
-            self._line(f"{what}: image {done} of {total}")
+            self._line(f"{what}: image {done} of {total}{more}")
+
+    def _speed(self, trainer: pl.Trainer, done: int) -> str:
+        """Images a second, of this process; the others have as many images to do."""
+        speed = f", {done / max(time.monotonic() - self._predict_start, 1e-9):.2f} images/s"
+        return speed if trainer.world_size == 1 else f"{speed} on each of {trainer.world_size} processes"
 
     def _due(self) -> bool:
         return self._plain and time.monotonic() - self._last_line >= self.line_seconds

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lightning_codec.commands.plan import Job
 from lightning_codec.commands.reporting import EXIT_ERROR, one_line, report
-from lightning_codec.errors import UserError
+from lightning_codec.errors import UserError, is_out_of_memory
 
 Steps = Callable[[int, int], None]
 """Told how many steps of an image are done, and of how many, by work that has steps."""
@@ -62,8 +62,7 @@ def convert(jobs: Sequence[Job], work: Callable[[Job, Steps], Coded]) -> int:
             except (UserError, OSError) as error:
                 report(_named(job, one_line(error)))
             except (MemoryError, RuntimeError) as error:
-                # torch reports a failed allocation as a RuntimeError that says so.
-                if not isinstance(error, MemoryError) and "memory" not in str(error):
+                if not is_out_of_memory(error):
                     raise
                 report(_named(job, "not enough memory for this image"))
             else:

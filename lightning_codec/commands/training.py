@@ -25,6 +25,7 @@ from lightning_codec.callbacks import (
     LcbWriter,
     NonFiniteGuard,
     PerceptualMetrics,
+    PngWriter,
     RateDistortion,
     Reconstructions,
     Triplets,
@@ -47,6 +48,7 @@ CALLBACKS: dict[str, type[pl.Callback]] = {
     "panels": ImagePanels,
     "non_finite_guard": NonFiniteGuard,
     "lcb_writer": LcbWriter,
+    "png_writer": PngWriter,
     "progress_bar": CodecProgressBar,
     "checkpoint": ModelCheckpoint,
 }
@@ -55,8 +57,9 @@ DEFAULTS = {
     "checkpoint.filename": "best",
     "checkpoint.save_last": True,
 }
-# Before those of the user: at test `RateDistortion` prints the table, Lightning would print another.
-FIRST_ARGUMENTS = {"test": ("--verbose=false",)}
+# Before those of the user: at test `RateDistortion` prints the table, Lightning would print another; what `predict`
+# makes goes to files, Lightning would keep all of it in memory.
+FIRST_ARGUMENTS = {"test": ("--verbose=false",), "predict": ("--return_predictions=false",)}
 # Names that the Trainer resolves to a file itself.
 NAMED_CHECKPOINTS = ("best", "last", "hpc")
 
@@ -209,8 +212,14 @@ def final_checkpoint(trainer: pl.Trainer) -> Path | None:
 
 def run(name: str, arguments: list[str]) -> int:
     """Run the Trainer; returns the exit code."""
-    # Loaders that need no workers, Lightning's own use of torch, and a test in another folder than its training.
-    for harmless in ("does not have many workers", "treespec, LeafSpec", "The dirpath has changed"):
+    # Loaders that need no workers, Lightning's own use of torch, a test in another folder than its training, and a
+    # prediction of which all is done already.
+    for harmless in (
+        "does not have many workers",
+        "treespec, LeafSpec",
+        "The dirpath has changed",
+        "across ranks is zero",
+    ):
         warnings.filterwarnings("ignore", message=f".*{harmless}.*")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_not_advertisement)
     failed = True

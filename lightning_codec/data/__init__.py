@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from lightning_codec.data.types import NamedImage
+from lightning_codec.data.types import NamedFile, NamedImage, PredictInput, Unreadable
 
 if TYPE_CHECKING:
     from lightning_codec.data.datamodule import CompressionDataModule
 
-__all__ = ["CompressionDataModule", "NamedImage"]
+__all__ = ["CompressionDataModule", "NamedFile", "NamedImage", "PredictInput", "Unreadable"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,13 +1,13 @@
 """`CompressionDataModule`: every data loader of the project."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from lightning_codec.data.dead_leaves import DeadLeavesTrainingSet
 from lightning_codec.data.folder import FolderTrainingSet
@@ -16,8 +16,11 @@ from lightning_codec.data.kodak import download_kodak
 from lightning_codec.data.loader import TrainingLoader
 from lightning_codec.data.named_sets import EvaluationSet, evaluation_sets
 from lightning_codec.data.sampling import EpochSampler, ShardSampler
-from lightning_codec.data.types import NamedImage
+from lightning_codec.data.types import NamedImage, PredictInput
 from lightning_codec.errors import UserError
+from lightning_codec.processes import Processes
+
+T = TypeVar("T")
 
 
 class CompressionDataModule(LightningDataModule):
@@ -33,7 +36,7 @@ class CompressionDataModule(LightningDataModule):
             images.
         eval_sets: sets for validation and test: names (kodak, clic2020, dead_leaves) or folders.
         test_sets: sets for test where they differ from `eval_sets`.
-        predict_inputs: image files and folders for prediction.
+        predict_inputs: files and folders for prediction, of images that are coded or of `.lcb` files that are decoded.
         data_root: folder that holds the named sets, each in a folder of its name.
         crop_size: side of the training crops in pixels.
         batch_size: training crops in a batch of one process.
@@ -89,6 +92,10 @@ class CompressionDataModule(LightningDataModule):
         self.samples_per_epoch, self.downscale = samples_per_epoch, downscale
         self.num_workers, self.seed, self.cache = num_workers, seed, cache
         self.download, self.eval_limit = download, eval_limit
+        self.predict_set: InputSet | None = None
+        """The inputs of prediction, after `setup("predict")`."""
+        self.choose_inputs: Callable[[InputSet], Sequence[int]] | None = None
+        """Tells which of them are wanted, once the weights are there: by default all."""
         self._train: FolderTrainingSet | DeadLeavesTrainingSet | None = None
         self._evaluation: list[EvaluationSet] = []
 
@@ -107,7 +114,9 @@ class CompressionDataModule(LightningDataModule):
             else:
                 self._train = DeadLeavesTrainingSet(self.crop_size, self.seed)
         if stage == "predict":
-            self._evaluation = [EvaluationSet("predict", InputSet(self.predict_inputs))]
+            # By one process: the folder may be large, and its list must be the same for all.
+            self.predict_set = Processes().of_first(lambda: InputSet(self.predict_inputs))
+            self._evaluation = []
         else:
             self._evaluation = evaluation_sets(self.test_sets if stage == "test" else self.eval_sets, self.data_root)
 
@@ -138,34 +147,43 @@ class CompressionDataModule(LightningDataModule):
 
     def val_dataloader(self) -> list[DataLoader[NamedImage]]:
         """One loader of `NamedImage`s for each evaluation set."""
-        return [self._evaluation_loader(entry.images, repeat=True) for entry in self._evaluation]
+        return [self._evaluation_loader(entry.images) for entry in self._evaluation]
 
     def test_dataloader(self) -> list[DataLoader[NamedImage]]:
         """One loader of `NamedImage`s for each test set."""
         return self.val_dataloader()
 
-    def predict_dataloader(self) -> list[DataLoader[NamedImage]]:
-        """One loader of `NamedImage`s over all inputs."""
-        return [self._evaluation_loader(entry.images, repeat=False) for entry in self._evaluation]
+    def predict_dataloader(self) -> DataLoader[PredictInput]:
+        """One loader over the inputs that are wanted."""
+        if self.predict_set is None:
+            raise RuntimeError('call setup("predict") before predict_dataloader()')
+        if self.choose_inputs is None:
+            return self._whole_loader(self.predict_set, len(self.predict_set))
+        chosen = self.choose_inputs(self.predict_set)
+        return self._whole_loader(Subset(self.predict_set, chosen), len(chosen))
 
     def _process(self) -> tuple[int, int]:
         """Number of this process, and of all processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
-    def _evaluation_loader(self, images: Dataset[NamedImage], repeat: bool) -> DataLoader[NamedImage]:
+    def _evaluation_loader(self, images: Dataset[NamedImage]) -> DataLoader[NamedImage]:
         total = len(images)  # type: ignore[arg-type]
+        return self._whole_loader(images, min(total, self.eval_limit or total), repeat=True)
+
+    def _whole_loader(self, items: Dataset[T], count: int, repeat: bool = False) -> DataLoader[T]:
+        """This process's share of the first `count` items, one at a time; see `ShardSampler` for `repeat`."""
         return DataLoader(
-            images,
+            items,
             batch_size=1,
-            sampler=ShardSampler(min(total, self.eval_limit or total), *self._process(), repeat),
+            sampler=ShardSampler(count, *self._process(), repeat),
             num_workers=0,  # reading an image is quick beside coding it, and its error stays one line
             collate_fn=_single,
             pin_memory=torch.cuda.is_available(),
         )
 
 
-def _single(batch: list[NamedImage]) -> NamedImage:
-    """The one image of a batch; it already has its batch dimension."""
+def _single(batch: list[T]) -> T:
+    """The one item of a batch; an image already has its batch dimension."""
     return batch[0]
 
 

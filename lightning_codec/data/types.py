@@ -16,3 +16,31 @@ class NamedImage(NamedTuple):
 
     image: "Tensor"
     name: str
+
+
+class NamedFile(NamedTuple):
+    """One `.lcb` file to be decoded.
+
+    Attributes:
+        path: of the file. It is read where it is decoded: Lightning would walk through its bytes one by one.
+        name: as of a `NamedImage`.
+    """
+
+    path: str
+    name: str
+
+
+class Unreadable(NamedTuple):
+    """A file that is no image.
+
+    Attributes:
+        reason: one line.
+        name: as of a `NamedImage`.
+    """
+
+    reason: str
+    name: str
+
+
+PredictInput = NamedImage | NamedFile | Unreadable
+"""What `predict` works on."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -23,11 +22,12 @@ from lightning_codec.diffusion_decoder import DiffusionDecoder
 from lightning_codec.entropy import RateNoise
 from lightning_codec.errors import UserError
 from lightning_codec.model import CompressionModel, ModelOutput, NetworkConfig
-from lightning_codec.modules.coding import EvalStep, FileCoder, bits_map, compress
+from lightning_codec.modules.coding import EvalStep, FileCoder, bits_map
 from lightning_codec.modules.diffusion_draws import DiffusionLossConfig, Draws, Rollout, training_draws, whole_view
 from lightning_codec.modules.entropy_model import estimated_bits
 from lightning_codec.modules.noise import batch_noise, mean_over_processes
 from lightning_codec.modules.optimizer import OptimizerConfig, build_optimizer
+from lightning_codec.modules.prediction import FilePredictor
 from lightning_codec.perceptual import PerceptualDistance
 from lightning_codec.transforms import pad_to_multiple
 
@@ -46,7 +46,7 @@ class DiffusionLoss(NamedTuple):
     """of the codec"""
 
 
-class DiffusionDecoderModule(pl.LightningModule):
+class DiffusionDecoderModule(FilePredictor):
     """z_t, t and the ladder of the decoded latents ─► U-Net ─► x_hat.
 
     Two-stage (default): the entropy codec comes trained from `codec` and is frozen. One-stage and joint fine-tuning:
@@ -243,10 +243,6 @@ class DiffusionDecoderModule(pl.LightningModule):
         pixels = batch.image.shape[-2] * batch.image.shape[-1]
         x_hat, file = self._coder(self.codec(), batch.image, timed=True)
         return EvalStep(x_hat, float(estimated_bits(output)) / pixels, None, bits_map(output), file)
-
-    def predict_step(self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0) -> bytes:
-        """The `.lcb` file of one image; it is the entropy codec's, either decoder reads it."""
-        return compress(self.codec(), batch.image)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """One AdamW over everything that is trained, its rate set anew at every optimiser step."""

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -16,9 +15,10 @@ from lightning_codec.data import NamedImage
 from lightning_codec.entropy import RateNoise
 from lightning_codec.errors import UserError
 from lightning_codec.model import CompressionModel, ModelOutput, NetworkConfig
-from lightning_codec.modules.coding import EvalStep, FileCoder, bits_map, compress, difference_8bit
+from lightning_codec.modules.coding import EvalStep, FileCoder, bits_map, difference_8bit
 from lightning_codec.modules.noise import batch_noise, mean_over_processes
 from lightning_codec.modules.optimizer import OptimizerConfig, build_optimizer
+from lightning_codec.modules.prediction import FilePredictor
 
 # Five scales of an 11-tap window.
 MS_SSIM_MIN_SIDE = 161
@@ -38,7 +38,7 @@ def estimated_bits(output: ModelOutput) -> Tensor:
     return -(output.y_likelihoods.log2().sum() + output.z_likelihoods.log2().sum())
 
 
-class EntropyModelModule(pl.LightningModule):
+class EntropyModelModule(FilePredictor):
     """L = bpp + lmbda * 255^2 * MSE (or bpp + lmbda * (1 - MS-SSIM)), images in [0, 1].
 
     The rate is taken at noisy latents and everything downstream at rounded ones; in the last part of the training
@@ -178,10 +178,6 @@ class EntropyModelModule(pl.LightningModule):
         step = self.validation_step(batch, batch_idx, dataloader_idx)
         x_hat, file = self._coder(self.codec(), batch.image, timed=True)
         return step._replace(x_hat=x_hat, file=file, difference=difference_8bit(x_hat, step.x_hat))
-
-    def predict_step(self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0) -> bytes:
-        """The `.lcb` file of one image."""
-        return compress(self.codec(), batch.image)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """One AdamW, its rate set anew at every optimiser step."""

@@ -214,7 +214,10 @@ def test_prediction_visits_every_input(tmp_path, folder):
     module, model = data(folder, predict_inputs=[str(folder)]), Recorder()
     trainer(tmp_path).predict(model, datamodule=module)
     assert model.evaluated == [(0, f"{i}.png") for i in range(10)]
-    assert module.eval_names == ["predict"]
+    module.choose_inputs = lambda inputs: [inputs.names.index(f"{i}.png") for i in (2, 3, 7)]
+    model.evaluated.clear()
+    trainer(tmp_path).predict(model, datamodule=module)
+    assert model.evaluated == [(0, f"{i}.png") for i in (2, 3, 7)]
 
 
 @pytest.mark.parametrize(
