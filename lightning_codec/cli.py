@@ -33,7 +33,7 @@ COMMANDS = (
     Command("fit", "train a model", "training"),
     Command("validate", "evaluate a checkpoint on the validation sets", "training"),
     Command("test", "evaluate a checkpoint on the test sets, every image coded and decoded", "training"),
-    Command("predict", "code images with a checkpoint, one .lcb file each", "training"),
+    Command("predict", "folders of images to .lcb files, or these to PNG, over all processes", "training"),
     Command("compress", "images to .lcb files", "compress"),
     Command("decompress", ".lcb files to images", "decompress"),
     Command("info", "what the header of a .lcb file says", "info"),

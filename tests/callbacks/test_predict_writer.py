@@ -298,7 +298,7 @@ class Deadly(GreyCodec):
             if self.moment == "coding":
                 die()
             elif self.moment == "renaming":  # the line is there, the file is not
-                os.replace = die
+                os.replace = die  # type: ignore[assignment]
             elif self.moment == "writing":
                 Path.write_bytes = lambda path, data: (path.open("wb").write(data[:2]), die())  # type: ignore
         return super().compress(image)

@@ -35,7 +35,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sampling=SamplingConfig(steps=2),
         train_codec=True,
     )
-    module.ema.module.load_state_dict(tiny_denoiser().state_dict())  # type: ignore[union-attr]
+    module.ema.module.load_state_dict(tiny_denoiser().state_dict())
     write_checkpoint(module, folder / "model.ckpt")
     for i, name in enumerate(NAMES):
         (folder / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
