@@ -34,6 +34,11 @@ COMMANDS = (
     Command("validate", "evaluate a checkpoint on the validation sets", "training"),
     Command("test", "evaluate a checkpoint on the test sets, every image coded and decoded", "training"),
     Command("predict", "code images with a checkpoint, one .lcb file each", "training"),
+    Command(
+        "preflight", "what would make a training hang or fail, before it starts: devices, nodes, images", "preflight"
+    ),
+    Command("slurm", "the batch script of a training, written and submitted", "slurm"),
+    Command("sweep", "a grid of trainings, as an array of Slurm jobs or in processes here, and its table", "sweep"),
     Command("compress", "images to .lcb files", "compress"),
     Command("decompress", ".lcb files to images", "decompress"),
     Command("info", "what the header of a .lcb file says", "info"),

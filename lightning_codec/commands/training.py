@@ -30,6 +30,7 @@ from lightning_codec.callbacks import (
     Triplets,
 )
 from lightning_codec.checkpoint import read_checkpoint
+from lightning_codec.cluster.preflight import preflight_under_slurm
 from lightning_codec.commands.reporting import PROGRAM, one_line
 from lightning_codec.data import CompressionDataModule
 from lightning_codec.errors import EXIT_TERMINATED, UserError
@@ -104,6 +105,11 @@ class CodecCLI(LightningCLI):
             self.config = parser.parse_args(args)
         except argparse.ArgumentError as error:
             raise UserError(essence(error)) from error
+
+    def before_instantiate_classes(self) -> None:
+        """In a Slurm job: stop at what would make the training hang, before anything waits for another process."""
+        if self.command == "fit":
+            preflight_under_slurm(self.config[self.command])
 
     def instantiate_classes(self) -> None:
         """Make model, data and Trainer; a value that one of them refuses is an error of the configuration."""
