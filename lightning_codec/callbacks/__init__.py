@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_codec.callbacks.frechet import FrechetDistances
+    from lightning_codec.callbacks.global_batch import GlobalBatch
     from lightning_codec.callbacks.images import ImagePanels
     from lightning_codec.callbacks.non_finite import NonFiniteGuard
     from lightning_codec.callbacks.perceptual import PerceptualMetrics
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CodecProgressBar",
     "FrechetDistances",
+    "GlobalBatch",
     "ImagePanels",
     "LcbWriter",
     "NonFiniteGuard",
@@ -29,6 +31,7 @@ __all__ = [
 _HOMES = {
     "CodecProgressBar": "progress",
     "FrechetDistances": "frechet",
+    "GlobalBatch": "global_batch",
     "ImagePanels": "images",
     "LcbWriter": "predict_writer",
     "NonFiniteGuard": "non_finite",

@@ -21,6 +21,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning_codec.callbacks import (
     CodecProgressBar,
     FrechetDistances,
+    GlobalBatch,
     ImagePanels,
     LcbWriter,
     NonFiniteGuard,
@@ -49,6 +50,7 @@ CALLBACKS: dict[str, type[pl.Callback]] = {
     "non_finite_guard": NonFiniteGuard,
     "lcb_writer": LcbWriter,
     "progress_bar": CodecProgressBar,
+    "global_batch": GlobalBatch,
     "checkpoint": ModelCheckpoint,
 }
 DEFAULTS = {
