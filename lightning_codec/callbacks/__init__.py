@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lightning_codec.callbacks.frechet import FrechetDistances
     from lightning_codec.callbacks.images import ImagePanels
+    from lightning_codec.callbacks.last_checkpoint import LastCheckpoint
     from lightning_codec.callbacks.non_finite import NonFiniteGuard
     from lightning_codec.callbacks.perceptual import PerceptualMetrics
     from lightning_codec.callbacks.predict_writer import LcbWriter
@@ -18,6 +19,7 @@ __all__ = [
     "CodecProgressBar",
     "FrechetDistances",
     "ImagePanels",
+    "LastCheckpoint",
     "LcbWriter",
     "NonFiniteGuard",
     "PerceptualMetrics",
@@ -30,6 +32,7 @@ _HOMES = {
     "CodecProgressBar": "progress",
     "FrechetDistances": "frechet",
     "ImagePanels": "images",
+    "LastCheckpoint": "last_checkpoint",
     "LcbWriter": "predict_writer",
     "NonFiniteGuard": "non_finite",
     "PerceptualMetrics": "perceptual",

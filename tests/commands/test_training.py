@@ -21,7 +21,8 @@ from lightning_codec.callbacks import (
     RateDistortion,
 )
 from lightning_codec.cli import main
-from lightning_codec.commands.training import CodecCLI, essence
+from lightning_codec.commands.training import CodecCLI
+from lightning_codec.commands.training_arguments import essence
 from lightning_codec.errors import UserError
 
 NETWORK = """
