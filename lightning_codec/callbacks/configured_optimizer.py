@@ -3,6 +3,7 @@
 from typing import Any
 
 import lightning.pytorch as pl
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 
@@ -16,7 +17,7 @@ class ConfiguredOptimizer(pl.Callback):
 
     def __init__(self) -> None:
         self._groups: list[list[dict[str, Any]]] = []
-        self._base_rates: list[list[float]] = []
+        self._base_rates: list[list[float | Tensor]] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the optimiser as the configuration made it; the checkpoint is restored after this."""

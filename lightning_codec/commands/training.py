@@ -179,7 +179,7 @@ class CodecCLI(LightningCLI):
         """Train, in the folder of the same command's earlier run if that has not come to its end."""
         trainer, say = self.trainer, rank_zero_only(print)
         settings = self.settings
-        if trainer.fast_dev_run:
+        if self._trial:
             trainer.fit(**arguments)
             return
         wanted = Manifest(settings, self.arguments.manifest)
@@ -194,7 +194,7 @@ class CodecCLI(LightningCLI):
             if checkpoint is None and self.arguments.checkpoint is not None:
                 for line in changes_since(self.arguments.checkpoint, settings):
                     say(f"changed since the checkpoint: {line}")
-        cast("list[pl.Callback]", trainer.callbacks).insert(0, RunManifest(settings, folder))
+        self._callbacks.insert(0, RunManifest(settings, folder))
         try:
             trainer.fit(**arguments)
         except Stopped as stop:
@@ -206,7 +206,7 @@ class CodecCLI(LightningCLI):
 
     def before_test(self) -> None:
         """Give the evaluation a folder of its own."""
-        if not self.trainer.fast_dev_run:
+        if not self._trial:
             self._open(lambda root, name: Opening(new_folder(root) if name is None else root / name, ""))
 
     before_validate = before_predict = before_test
@@ -223,6 +223,16 @@ class CodecCLI(LightningCLI):
         """Whether this process is to put its job back into the queue."""
         asked = self.stopped is not None and self.stopped.signum == requeue_signal(self.trainer)
         return asked and self.trainer.is_global_zero
+
+    @property
+    def _trial(self) -> bool:
+        """A run of a few batches that leaves nothing behind."""
+        return bool(cast("Any", self.trainer).fast_dev_run)
+
+    @property
+    def _callbacks(self) -> list[pl.Callback]:
+        callbacks: list[pl.Callback] = cast("Any", self.trainer).callbacks
+        return callbacks
 
     @property
     def _afresh(self) -> bool:

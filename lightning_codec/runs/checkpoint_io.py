@@ -1,11 +1,12 @@
 """How checkpoints get to disk: whole or not at all, and read without executing anything."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.fabric.plugins import TorchCheckpointIO
 from typing_extensions import override
 
 from lightning_codec.files import replacing
@@ -19,9 +20,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     @override
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: object = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint; `storage_options` is for Lightning's signature.
 
         Raises:
@@ -35,10 +34,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     @override
     def load_checkpoint(
-        self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None
+        self,
+        path: str | Path,
+        map_location: Callable[..., Any] | None = lambda storage, _: storage,
+        weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Read a checkpoint to the CPU, as plain values and tensors whatever `weights_only` says."""
-        return super().load_checkpoint(path, map_location or "cpu", weights_only=True)
+        """Read a checkpoint, by default to the CPU, as plain values and tensors whatever `weights_only` says."""
+        return super().load_checkpoint(path, map_location, weights_only=True)
 
 
 def _sync_folder(folder: Path) -> None:

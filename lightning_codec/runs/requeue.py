@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import lightning.pytorch as pl
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 
 def requeue_signal(trainer: pl.Trainer) -> signal.Signals | None:
