@@ -27,12 +27,10 @@ from lightning_codec.checkpoint import from_plain, load_weights, read_checkpoint
 from lightning_codec.entropy import GaussianParams, Pmf, Sites, gather, gaussian_pmfs, scale_index
 from lightning_codec.errors import UserError
 from lightning_codec.images import check_image
-from lightning_codec.model import CompressionModel, NetworkConfig
+from lightning_codec.model import HYPER_STRIDE, LATENT_STRIDE, CompressionModel, NetworkConfig
 from lightning_codec.transforms import crop_to, pad_to_multiple, padded_size
 
 FINGERPRINT_BYTES = 4
-LATENT_STRIDE = 16
-HYPER_STRIDE = 64
 
 
 class Encoded(NamedTuple):

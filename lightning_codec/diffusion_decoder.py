@@ -10,13 +10,14 @@ from torch import Tensor
 
 from lightning_codec.bitstream.container import read_header
 from lightning_codec.checkpoint import CheckpointError, from_plain, load_weights, read_checkpoint
-from lightning_codec.codec import LATENT_STRIDE, Codec, Decoded
+from lightning_codec.codec import Codec, Decoded
 from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig
 from lightning_codec.diffusion.noise import noise_key, position_noise
 from lightning_codec.diffusion.perception import blend, check_perception, noise_scale
 from lightning_codec.diffusion.samplers import sample, start, time_grid
 from lightning_codec.diffusion.sampling import SamplingConfig
 from lightning_codec.errors import UserError
+from lightning_codec.model import LATENT_STRIDE
 from lightning_codec.tiling import Tile, cover, smallest_tile
 from lightning_codec.transforms import crop_to, pad_to_multiple, padded_size
 from lightning_codec.transforms.padding import CODEC_STRIDE

@@ -1,11 +1,12 @@
 """The compression network: transforms and entropy model put together."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from lightning_codec.entropy import EntropyConfig, EntropyModel, RateSurrogate
+from lightning_codec.entropy import EntropyConfig, EntropyModel, RateNoise
 from lightning_codec.transforms import (
     AnalysisTransform,
     Ladder,
@@ -14,6 +15,10 @@ from lightning_codec.transforms import (
     crop_to,
     pad_to_multiple,
 )
+from lightning_codec.transforms.padding import padded_size
+
+LATENT_STRIDE = 16
+HYPER_STRIDE = 64
 
 
 @dataclass(frozen=True)
@@ -77,15 +82,22 @@ class CompressionModel(nn.Module):
         ladder: Ladder = self.g_s(y_hat if self.lrp is None else self.lrp(psi, y_hat))
         return ladder
 
-    def forward(self, x: Tensor, rate: RateSurrogate) -> ModelOutput:
+    def rate_noise(self, x: Tensor, uniform: Callable[[tuple[int, ...]], Tensor]) -> RateNoise:
+        """What `forward` needs for a noisy rate of images [B, 3, H0, W0]; `uniform` draws U(-1/2, 1/2) of a shape."""
+        height, width = padded_size(*x.shape[-2:])
+        y = (len(x), self.config.latent_channels, height // LATENT_STRIDE, width // LATENT_STRIDE)
+        z = (len(x), self.config.entropy.hyper_channels, height // HYPER_STRIDE, width // HYPER_STRIDE)
+        return RateNoise(uniform(y), uniform(z))
+
+    def forward(self, x: Tensor, noise: RateNoise | None = None) -> ModelOutput:
         """x [B, 3, H0, W0] in [0, 1], any size -> picture and likelihoods.
 
         Args:
             x: images.
-            rate: where the likelihood is taken, see `EntropyModel.forward`.
+            noise: that the rate is taken with, see `EntropyModel.forward`; None: the hard rate.
         """
         height, width = x.shape[-2:]
-        coded = self.entropy(self.g_a(pad_to_multiple(x)), rate)
+        coded = self.entropy(self.g_a(pad_to_multiple(x)), noise)
         ladder = self.synthesize(coded.psi, coded.y_hat)
         x_hat = crop_to(ladder.c0, height, width)
         return ModelOutput(x_hat, ladder, coded.y_hat, coded.y_likelihoods, coded.z_likelihoods)

@@ -55,7 +55,7 @@ def test_real_bytes_are_the_estimate(codec: Codec) -> None:
         height, width = 96 + 16 * seed, 300 - 9 * seed
         image = picture(height, width, seed)
         with torch.no_grad():
-            bits = float(estimated_bits(codec.model(image[None], "hard")))
+            bits = float(estimated_bits(codec.model(image[None])))
         data = codec.compress(image)
         header = len(data) - sum(len(s) for s in unpack(data).segments)
         assert header <= 30
@@ -65,7 +65,7 @@ def test_real_bytes_are_the_estimate(codec: Codec) -> None:
 def test_hyper_latents_cost_what_their_prior_says(codec: Codec) -> None:
     image = picture(1024, 1536)
     with torch.no_grad():
-        bits = float(-codec.model(image[None], "hard").z_likelihoods.log2().sum())
+        bits = float(-codec.model(image[None]).z_likelihoods.log2().sum())
     assert len(unpack(codec.compress(image)).segments[0]) <= 1.01 * bits / 8 + 8 + 4  # the stream is whole words
 
 
@@ -79,7 +79,7 @@ def test_a_batch_coded_together_would_be_the_images_coded_alone(codec: Codec) ->
 def test_the_picture_is_that_of_the_forward_pass(codec: Codec) -> None:
     image = picture(70, 90)
     with torch.no_grad():
-        expected = codec.model(image[None], "hard").x_hat[0].clamp(0, 1)
+        expected = codec.model(image[None]).x_hat[0].clamp(0, 1)
     assert torch.allclose(codec.decompress(codec.compress(image)), expected, atol=1e-5)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from lightning_codec.checkpoint import RECORD_KEY, make_record, to_plain
 from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig
@@ -31,6 +32,11 @@ def tiny_compression_model(seed: int = 0, spread: float = 8.0) -> CompressionMod
         for p in [*model.g_a.body[-1].parameters(), *model.entropy.h_a[-1].parameters()]:
             p.mul_(spread)
     return model
+
+
+def uniform(shape: tuple[int, ...]) -> Tensor:
+    """U(-1/2, 1/2) of torch's global generator, for `CompressionModel.rate_noise`."""
+    return torch.rand(shape) - 0.5
 
 
 def tiny_denoiser(seed: int = 0) -> Denoiser:

@@ -186,7 +186,7 @@ class _TrainingStep:
 
     def __call__(self) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            output = self.model(self.x, "noise")
+            output = self.model(self.x, self.model.rate_noise(self.x, lambda shape: torch.rand(shape) - 0.5))
             loss = estimated_bits(output) / self.x.numel() + (output.x_hat.float() - self.x).square().mean()
         self.optimizer.zero_grad()
         loss.backward()

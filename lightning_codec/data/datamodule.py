@@ -38,8 +38,8 @@ class CompressionDataModule(LightningDataModule):
         data_root: folder that holds the named sets, each in a folder of its name.
         crop_size: side of the training crops in pixels.
         batch_size: training crops in a batch of one process.
-        samples_per_epoch: crops in an epoch over all processes, rounded up to whole batches; None: each file
-            once.
+        samples_per_epoch: crops in an epoch over all processes, rounded up to whole optimiser steps; None: each
+            file once.
         downscale: smallest and largest factor of the lengths by which JPEG sources are downscaled, such as
             [0.6, 0.8].
         num_workers: processes that prepare training crops; evaluation images are read by the main process.
@@ -51,9 +51,6 @@ class CompressionDataModule(LightningDataModule):
     Raises:
         UserError: an argument is out of its range, or (in `setup`) images are missing.
     """
-
-    # where a set has fewer images than there are processes, some evaluate none
-    allow_zero_length_dataloader_with_multiple_devices = True
 
     def __init__(
         self,
@@ -73,6 +70,8 @@ class CompressionDataModule(LightningDataModule):
         eval_limit: int | None = None,
     ) -> None:
         super().__init__()
+        # Where a set has fewer images than there are processes, some evaluate none.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         _at_least("crop_size", crop_size, 1)
         _at_least("batch_size", batch_size, 1)
         _at_least("num_workers", num_workers, 0)
@@ -135,7 +134,10 @@ class CompressionDataModule(LightningDataModule):
         if self._train is None:
             raise RuntimeError('call setup("fit") before train_dataloader()')
         rank, world_size = self._process()
-        sampler = EpochSampler(len(self._train), self.samples_per_epoch, self.batch_size, self.seed, rank, world_size)
+        accumulation = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
+        sampler = EpochSampler(
+            len(self._train), self.samples_per_epoch, self.batch_size, self.seed, rank, world_size, accumulation
+        )
         if self.trainer is not None:
             sampler.enter(*_progress(self.trainer))
         return TrainingLoader(

@@ -25,6 +25,8 @@ class Stream(enum.IntEnum):
     CROP = 1
     DEAD_LEAVES = 2
     DEAD_LEAVES_EVALUATION = 3
+    TRAINING_STEP = 4
+    TRAINING_SAMPLE = 5
 
 
 def generator(seed: int, stream: Stream, epoch: int, position: int) -> np.random.Generator:
@@ -73,10 +75,10 @@ def item_at(seed: int, draw: int, items: int) -> int:
 class EpochSampler(DistributedSampler[SampleKey]):
     """Training order: yields a `SampleKey` for each sample of this process in the current epoch.
 
-    The epoch has `samples` positions, rounded up to whole batches over all processes, so no batch is short
-    and no file is left out. Process `rank` of `world_size` takes every `world_size`-th position from `rank`
-    on: the union of the processes' k-th batches is the k-th batch of one process with a `world_size` times
-    larger batch.
+    The epoch has `samples` positions, rounded up to whole optimiser steps over all processes, so no batch is
+    short and no file is left out. Process `rank` of `world_size` takes every `world_size`-th position from
+    `rank` on: the union of the processes' k-th batches is the k-th batch of one process with a `world_size`
+    times larger batch. Likewise `accumulation` batches are one that is so many times larger.
 
     It is a `DistributedSampler` so that Lightning does not wrap it in another one; Lightning calls
     `set_epoch`.
@@ -88,16 +90,24 @@ class EpochSampler(DistributedSampler[SampleKey]):
         seed: of the permutations, 0 <= seed < 2**64.
         rank: of this process, 0 <= rank < world_size.
         world_size: number of processes.
+        accumulation: batches of one process in an optimiser step.
     """
 
     def __init__(
-        self, items: int, samples: int | None, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        items: int,
+        samples: int | None,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulation: int = 1,
     ) -> None:
         super().__init__(_Items(items), num_replicas=world_size, rank=rank, seed=seed)
         self.items = items
         self.batch_size = batch_size
         self.world_size = world_size
-        self.batches = math.ceil((samples or items) / (batch_size * world_size))
+        self.batches = accumulation * math.ceil((samples or items) / (batch_size * world_size * accumulation))
         self.start = 0
 
     @property

@@ -7,7 +7,8 @@ that the same parameters can be executed a second time, exactly, in integer arit
 from lightning_codec.entropy.checkerboard import Sites, gather, scatter
 from lightning_codec.entropy.config import EntropyConfig
 from lightning_codec.entropy.gaussian import GaussianParams, Pmf, gaussian_pmfs, scale_index
-from lightning_codec.entropy.model import EntropyModel, EntropyOutput, RateSurrogate
+from lightning_codec.entropy.model import EntropyModel, EntropyOutput
+from lightning_codec.entropy.quantization import RateNoise
 
 __all__ = [
     "EntropyConfig",
@@ -15,7 +16,7 @@ __all__ = [
     "EntropyOutput",
     "GaussianParams",
     "Pmf",
-    "RateSurrogate",
+    "RateNoise",
     "Sites",
     "gather",
     "gaussian_pmfs",

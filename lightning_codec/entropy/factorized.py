@@ -13,6 +13,14 @@ _FIRST_REACH = 32
 _MAX_REACH = 1 << 14
 
 
+class _Density(EntropyBottleneck):  # type: ignore[misc] # untyped
+    """CompressAI's density, taken at the very values that it is given."""
+
+    def quantize(self, inputs: Tensor, mode: str, means: Tensor | None = None) -> Tensor:
+        """Leave the values alone: rounding and noise are the caller's."""
+        return inputs
+
+
 class FactorizedPrior(nn.Module):
     """A learned univariate density per channel (Ballé et al., 2018), by CompressAI's `EntropyBottleneck`.
 
@@ -25,13 +33,13 @@ class FactorizedPrior(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.bottleneck = EntropyBottleneck(channels)
+        self.bottleneck = _Density(channels)
         self.bottleneck.quantiles.requires_grad_(False)
 
-    def forward(self, z: Tensor, noisy: bool) -> Tensor:
-        """Likelihoods of z + U(-1/2, 1/2) when `noisy`, else of round(z): [B, N_z, h, w], float32, >= 1e-9."""
+    def forward(self, z: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Likelihoods of z + noise, or of round(z) without: [B, N_z, h, w], float32, >= 1e-9."""
         with torch.autocast(z.device.type, enabled=False):
-            _, likelihoods = self.bottleneck(z.float(), training=noisy)
+            _, likelihoods = self.bottleneck(torch.round(z.float()) if noise is None else z.float() + noise)
         result: Tensor = likelihoods
         return result
 
@@ -49,11 +57,12 @@ class FactorizedPrior(nn.Module):
         reach = _FIRST_REACH
         while reach <= _MAX_REACH:
             grid = torch.arange(-reach, reach + 1, dtype=torch.float64).expand(1, density.channels, -1)
-            probabilities = density(grid, training=False)[1][0].numpy()
+            probabilities = density(grid)[1][0].numpy()
             # The lower bound of the likelihood is no probability.
             probabilities = np.where(probabilities > 1e-9, probabilities, 0.0)
-            if (1.0 - probabilities.sum(axis=1)).max() < TAIL_MASS:
-                return [_trim(p, -reach) for p in probabilities]
+            pmfs = [_trim(p, -reach) for p in probabilities]
+            if max(pmf.tail for pmf in pmfs) <= TAIL_MASS:  # what lies beyond the grid is in it
+                return pmfs
             reach *= 2
         raise ValueError(f"the prior of z is wider than {_MAX_REACH}: the model has diverged")
 

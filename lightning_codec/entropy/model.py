@@ -1,7 +1,7 @@
 """The Laplacian-guided entropy model: hyperprior, channel groups, two checkerboard passes in each."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,7 @@ from lightning_codec.entropy.gaussian import GaussianLikelihood, GaussianParams
 from lightning_codec.entropy.group import GroupModel
 from lightning_codec.entropy.groups import group_widths
 from lightning_codec.entropy.hyperprior import hyper_analysis, hyper_synthesis
-from lightning_codec.entropy.quantization import add_uniform_noise, ste_round
-
-RateSurrogate: TypeAlias = Literal["noise", "hard"]
+from lightning_codec.entropy.quantization import RateNoise, ste_round
 
 # What a pass does with the parameters of its symbols: returns y_hat at its sites, packed [B, C_j, h, w/2].
 # Arguments: group j, the pass, (mu, l).
@@ -90,24 +88,25 @@ class EntropyModel(nn.Module):
             before = torch.cat(done, dim=1)
         return before
 
-    def forward(self, y: Tensor, rate: RateSurrogate) -> EntropyOutput:
+    def forward(self, y: Tensor, noise: RateNoise | None = None) -> EntropyOutput:
         """Rate and rounded latents of y [B, M, h, w], h and w multiples of 4.
 
         Args:
             y: latents.
-            rate: `noise`: the likelihood is taken at y + U(-1/2, 1/2), smooth but up to 45 % too high at low rates;
-                `hard`: at the rounded y_hat, which is what a file costs.
+            noise: the likelihood is taken at y + noise, smooth but up to 45 % too high at low rates; without, at the
+                rounded y_hat, which is what a file costs (the hard rate).
         """
         z = self.h_a(y)
-        z_likelihoods = self.prior(z, noisy=rate == "noise")
+        z_likelihoods = self.prior(z, None if noise is None else noise.z)
         psi = self.h_s(ste_round(z))
         y_groups = self.split_groups(y)
+        noise_groups = None if noise is None else self.split_groups(noise.y)
         likelihoods: list[list[Tensor]] = [[] for _ in self.widths]
 
         def surrogate(j: int, sites: Sites, params: GaussianParams) -> Tensor:
             target = gather(y_groups[j], sites)
             y_hat = ste_round(target.float(), params.mean.float())
-            measured = add_uniform_noise(target.float()) if rate == "noise" else y_hat
+            measured = y_hat if noise_groups is None else target.float() + gather(noise_groups[j], sites)
             likelihoods[j].append(scatter(self.likelihood(measured, params), sites))
             return y_hat
 

@@ -1,5 +1,7 @@
 """Rounding and its training surrogates."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,10 @@ def ste_round(y: Tensor, mean: Tensor | float = 0.0) -> Tensor:
     return rounded + (y - y.detach())
 
 
-def add_uniform_noise(y: Tensor) -> Tensor:
-    """y~ = y + U(-1/2, 1/2), the differentiable stand-in for rounding in the rate (Ballé et al., 2017)."""
-    return y + torch.empty_like(y).uniform_(-0.5, 0.5)
+class RateNoise(NamedTuple):
+    """U(-1/2, 1/2), the differentiable stand-in for rounding in the rate (Ballé et al., 2017)."""
+
+    y: Tensor
+    """[B, M, h, w]"""
+    z: Tensor
+    """[B, N_z, h/4, w/4]"""

@@ -1,8 +1,7 @@
 """Training of the diffusion decoder: on top of an entropy codec, or together with it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import lightning.pytorch as pl
 import torch
@@ -15,75 +14,22 @@ from lightning_codec.checkpoint import RECORD_KEY, load_weights, make_record, re
 from lightning_codec.codec import Codec, load_model, weights_digest
 from lightning_codec.data import NamedImage
 from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig, Estimate
-from lightning_codec.diffusion.objective import diffusion_loss, stratified_times
+from lightning_codec.diffusion.objective import diffusion_loss
 from lightning_codec.diffusion.process import diffuse
 from lightning_codec.diffusion.samplers import start, time_grid, visited_state
 from lightning_codec.diffusion.sampling import SamplingConfig
 from lightning_codec.diffusion.texture import texture_distance
 from lightning_codec.diffusion_decoder import DiffusionDecoder
+from lightning_codec.entropy import RateNoise
 from lightning_codec.errors import UserError
 from lightning_codec.model import CompressionModel, ModelOutput, NetworkConfig
 from lightning_codec.modules.coding import EvalStep, FileCoder, bits_map, compress
+from lightning_codec.modules.diffusion_draws import DiffusionLossConfig, Draws, Rollout, training_draws, whole_view
 from lightning_codec.modules.entropy_model import estimated_bits
+from lightning_codec.modules.noise import batch_noise, mean_over_processes
 from lightning_codec.modules.optimizer import OptimizerConfig, build_optimizer
-from lightning_codec.perceptual import PerceptualDistance, PerceptualName
+from lightning_codec.perceptual import PerceptualDistance
 from lightning_codec.transforms import pad_to_multiple
-
-
-@dataclass(frozen=True)
-class DiffusionLossConfig:
-    """L = (1 - rho) L_diff + rho perceptual + texture D_tex [+ lmbda_rate bpp + fidelity MSE(x, c_0)], in [-1, 1].
-
-    Args:
-        rho: share of the perceptual distance of the network's own estimate of x, in [0, 1].
-        perceptual: its network; with `none`, or rho 0, none is loaded.
-        perceptual_images: how many images of a batch it sees, to save its time; 0 for all.
-        perceptual_min_snr: it sees only times with at least this a^2 / sigma^2: with `epsilon` predicted the estimate
-            of x explodes where there is only noise.
-        texture: weight of the distance of band energies (`texture_distance`); 0 leaves it out.
-        rollout: how many images of a batch are trained at a state that the sampler itself has come to from x_c, rather
-            than at a diffused original: what earlier steps leave behind is then taken away by later ones.
-        min_snr: cap of the weight of an error of x.
-        t_max: times are trained in [0, t_max]; a decoder that starts from x_c needs no later ones.
-        lmbda_rate: weight of the rate; counts only where the codec is trained too.
-        fidelity: weight of the error of x_c; likewise.
-    """
-
-    rho: float = 0.3
-    perceptual: PerceptualName | Literal["none"] = "stlpips-alex"
-    perceptual_images: int = 0
-    perceptual_min_snr: float = 0.1
-    texture: float = 0.0
-    rollout: int = 0
-    min_snr: float = 5.0
-    t_max: float = 0.3
-    lmbda_rate: float = 0.0
-    fidelity: float = 0.1
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.rho <= 1.0:
-            raise UserError(f"loss: rho is {self.rho}: it must lie in [0, 1]")
-        if not 0.0 < self.t_max <= 1.0:
-            raise UserError(f"loss: t_max is {self.t_max}: it must lie in (0, 1]")
-
-
-class View(NamedTuple):
-    """What is shown of a batch to the judges that look at more than single pixels."""
-
-    images: slice
-    """of which the perceptual network sees"""
-    top: int
-    """rows left out above, in pixels"""
-    left: int
-
-    def cut(self, pictures: Tensor) -> Tensor:
-        """All pictures, without the rows and columns that are left out."""
-        return pictures[..., self.top :, self.left :]
-
-
-WHOLE = View(slice(None), 0, 0)
-# The gradient of a network with strides, or of blocks, has their period. From changing origins it leaves no grid.
-JITTER = 8
 
 
 class DiffusionLoss(NamedTuple):
@@ -126,7 +72,7 @@ class DiffusionDecoderModule(pl.LightningModule):
         codec: str | None = None,
         network: NetworkConfig | None = None,
         decoder: DenoiserConfig = DenoiserConfig(),  # noqa: B008 - frozen
-        loss: DiffusionLossConfig = DiffusionLossConfig(),
+        loss: DiffusionLossConfig = DiffusionLossConfig(),  # noqa: B008 - frozen
         sampling: SamplingConfig = SamplingConfig(),  # noqa: B008 - frozen
         optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
         train_codec: bool = False,
@@ -200,37 +146,30 @@ class DiffusionDecoderModule(pl.LightningModule):
         if stage in ("fit", "validate") and name != "none" and self.loss_config.rho > 0.0:
             self._perceptual = PerceptualDistance(name)
 
-    def _condition(self, x: Tensor) -> tuple[ModelOutput, list[Tensor]]:
+    def _condition(self, x: Tensor, noise: RateNoise | None = None) -> tuple[ModelOutput, list[Tensor]]:
         """The codec's output for images [B, 3, H, W] in [0, 1], and c_0 .. c_3 of the padded ones, c_0 in [-1, 1]."""
         with torch.set_grad_enabled(self.train_codec and self.training):
-            output: ModelOutput = self.model(x, "noise" if self.training and self.train_codec else "hard")
+            output: ModelOutput = self.model(x, noise)
         c3, c2, c1, c0 = output.ladder
         return output, [2.0 * c0 - 1.0, c1, c2, c3]
 
-    def _step(
-        self, image: Tensor, t: Tensor, noise: Tensor, denoiser: Denoiser | AveragedModel, view: View, rollout: int = 0
-    ) -> DiffusionLoss:
-        """The loss of images [B, 3, H, W] in [0, 1] at times [B]; the perceptual distance is of what `view` shows.
-
-        `noise` is shaped as the padded images. The last `rollout` images are taken where the sampler comes to.
-        """
+    def _step(self, image: Tensor, draws: Draws, denoiser: Denoiser | AveragedModel) -> DiffusionLoss:
+        """The loss of images [B, 3, H, W] in [0, 1]; the perceptual distance is of what `draws.view` shows."""
         settings, config = self.loss_config, self.decoder.config
-        output, ladder = self._condition(image)
+        t, noise, view, rollout, rate_noise = draws
+        output, ladder = self._condition(image, rate_noise)
         x = 2.0 * pad_to_multiple(image) - 1.0
         z = diffuse(config.schedule, x, t, noise)
-        if rollout > 0:
-            time, state = self._visited([rung[-rollout:] for rung in ladder], noise[-rollout:])
-            z = torch.cat([z[:-rollout], state])
-            t = torch.cat([t[:-rollout], t.new_full((rollout,), time)])
+        if rollout is not None:
+            state = self._visited([rung[rollout.rows] for rung in ladder], noise[rollout.rows], rollout)
+            z = z.index_copy(0, torch.tensor(rollout.rows, device=z.device), state)
         estimate: Estimate = denoiser(z, t, ladder)
         diffusion = diffusion_loss(config, estimate, x, noise, t, settings.min_snr).mean()
         loss = (1.0 - settings.rho) * diffusion
         perceptual = None
         if self._perceptual is not None:
-            clean = config.schedule.log_snr(t[view.images]).exp() >= settings.perceptual_min_snr
-            shown = [(view.cut(picture)[view.images][clean] + 1.0) / 2.0 for picture in (estimate.x_hat, x)]
-            distance = self._perceptual(*shown)
-            perceptual = distance.sum() / max(1, len(distance))
+            shown = [(view.cut(picture)[view.rows] + 1.0) / 2.0 for picture in (estimate.x_hat, x)]
+            perceptual = self._perceptual(*shown).sum() / view.divisor
             loss = loss + settings.rho * perceptual
         texture = None
         if settings.texture > 0.0:
@@ -239,46 +178,39 @@ class DiffusionDecoderModule(pl.LightningModule):
         bpp = estimated_bits(output) / (len(image) * image.shape[-2] * image.shape[-1])
         fidelity = F.mse_loss(ladder[0], x)
         if self.train_codec:
-            loss = loss + settings.fidelity * fidelity
-            if settings.lmbda_rate > 0.0:
-                loss = loss + settings.lmbda_rate * bpp
+            # The rate counts at weight 0 too: DistributedDataParallel waits for a gradient of every parameter.
+            loss = loss + settings.fidelity * fidelity + settings.lmbda_rate * bpp
         return DiffusionLoss(loss, diffusion, perceptual, texture, bpp, fidelity, output)
 
     @torch.no_grad()
-    def _visited(self, ladder: list[Tensor], noise: Tensor) -> tuple[float, Tensor]:
-        """A random time at which the sampler evaluates the network, and its state there, [B, 3, H, W]."""
-        sampling, schedule = self.sampling, self.decoder.config.schedule
-        steps = int(torch.randint(1, sampling.steps + 1, ()))
-        stop = int(torch.randint(steps, ()))
-        grid = time_grid(steps, sampling.t_start, sampling.power)
+    def _visited(self, ladder: list[Tensor], noise: Tensor, rollout: Rollout) -> Tensor:
+        """The sampler's state where the rollout stops, [B, 3, H, W], from the start with this noise."""
+        sampling, schedule, grid = self.sampling, self.decoder.config.schedule, rollout.grid
 
         def denoiser(z: Tensor, t: float) -> Tensor:
             estimate: Estimate = self.decoder(z, z.new_full((len(z),), t), ladder)
             return estimate.x_hat
 
         z = start(schedule, ladder[0] if sampling.warm_start else None, grid[0], sampling.gamma, noise)
-        state = visited_state(denoiser, z, grid, stop, schedule, sampling.sampler, lambda _: torch.randn_like(z))
-        return grid[stop], state
+        return visited_state(denoiser, z, grid, rollout.stop, schedule, sampling.sampler, rollout.noise)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """One step on crops [B, 3, H, W]."""
         image = batch.contiguous(memory_format=torch.channels_last) if self.channels_last else batch
-        t = stratified_times(len(image), self.loss_config.t_max, torch.rand((), device=image.device))
-        stride = -(-len(image) // (self.loss_config.perceptual_images or len(image)))
-        top, left = torch.randint(JITTER, (2,)).tolist()
-        noise = torch.randn_like(pad_to_multiple(image))
-        view = View(slice(batch_idx % stride, None, stride), top, left)
-        losses = self._step(image, t, noise, self.decoder, view, min(self.loss_config.rollout, len(image)))
-        values = {
-            "train/loss": losses.loss,
-            "train/diffusion": losses.diffusion,
-            "train/bpp": losses.bpp,
-            "train/psnr_x_c": 10.0 * torch.log10(4.0 / losses.fidelity.detach()),
-        }
+        source = batch_noise(self._trainer, batch_idx, image)
+        draws = training_draws(
+            source, pad_to_multiple(image), self.loss_config, self.sampling, self.decoder.config.schedule
+        )
+        if self.train_codec:
+            draws = draws._replace(rate=self.model.rate_noise(image, source.uniform))
+        losses = self._step(image, draws, self.decoder)
+        values = {"train/loss": losses.loss, "train/diffusion": losses.diffusion, "train/bpp": losses.bpp}
         if losses.perceptual is not None:
             values["train/perceptual"] = losses.perceptual
         if losses.texture is not None:
             values["train/texture"] = losses.texture
+        values = mean_over_processes(self._trainer, {**values, "fidelity": losses.fidelity})
+        values["train/psnr_x_c"] = 10.0 * torch.log10(4.0 / values.pop("fidelity"))
         self.log_dict(values, prog_bar=True, batch_size=len(image))
         return losses.loss
 
@@ -298,7 +230,8 @@ class DiffusionDecoderModule(pl.LightningModule):
         total = 0.0
         for time in grid[:-1]:
             t = torch.full((1,), time, device=self.device)
-            losses = self._step(batch.image, t, noise, self.ema, WHOLE)
+            view = whole_view(t, self.decoder.config.schedule, self.loss_config.perceptual_min_snr)
+            losses = self._step(batch.image, Draws(t, noise, view), self.ema)
             total += float(losses.loss)
         return EvalStep(x_hat, float(losses.bpp), total / (len(grid) - 1), bits_map(losses.output), file)
 

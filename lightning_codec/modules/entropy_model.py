@@ -13,10 +13,11 @@ from torch import Tensor
 from lightning_codec.checkpoint import RECORD_KEY, from_plain, load_weights, make_record, read_checkpoint, to_plain
 from lightning_codec.codec import Codec, weights_digest
 from lightning_codec.data import NamedImage
-from lightning_codec.entropy import RateSurrogate
+from lightning_codec.entropy import RateNoise
 from lightning_codec.errors import UserError
 from lightning_codec.model import CompressionModel, ModelOutput, NetworkConfig
 from lightning_codec.modules.coding import EvalStep, FileCoder, bits_map, compress, difference_8bit
+from lightning_codec.modules.noise import batch_noise, mean_over_processes
 from lightning_codec.modules.optimizer import OptimizerConfig, build_optimizer
 
 # Five scales of an 11-tap window.
@@ -122,14 +123,14 @@ class EntropyModelModule(pl.LightningModule):
             self._codec = (digest, Codec(self.model))
         return self._codec[1]
 
-    def rate_surrogate(self) -> RateSurrogate:
-        """Where the training takes its rate at the current step."""
+    def takes_hard_rate(self) -> bool:
+        """Whether the training takes its rate at the rounded latents at the current step."""
         total = self.trainer.estimated_stepping_batches
-        return "hard" if self.global_step >= (1.0 - self.hard_rate_fraction) * total else "noise"
+        return self.global_step >= (1.0 - self.hard_rate_fraction) * total
 
-    def _step(self, x: Tensor, rate: RateSurrogate) -> tuple[ModelOutput, RateDistortionLoss]:
-        """Forward pass and loss of images [B, 3, H, W]; the rate is per original pixel."""
-        output = self.model(x, rate)
+    def _step(self, x: Tensor, noise: RateNoise | None = None) -> tuple[ModelOutput, RateDistortionLoss]:
+        """Forward pass and loss of images [B, 3, H, W]; the rate is per original pixel, without noise the hard one."""
+        output = self.model(x, noise)
         bpp = estimated_bits(output) / (x.shape[0] * x.shape[-2] * x.shape[-1])
         x_hat = output.x_hat.float()
         mse = F.mse_loss(x_hat, x)
@@ -144,16 +145,20 @@ class EntropyModelModule(pl.LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """One step on crops [B, 3, H, W]."""
         x = batch.contiguous(memory_format=torch.channels_last) if self.channels_last else batch
-        _, losses = self._step(x, self.rate_surrogate())
+        noise = None
+        if not self.takes_hard_rate():
+            noise = self.model.rate_noise(x, batch_noise(self._trainer, batch_idx, x).uniform)
+        _, losses = self._step(x, noise)
         if losses.loss is None:
             raise UserError(
                 f"distortion ms-ssim needs crops of at least {MS_SSIM_MIN_SIDE} pixels a side, "
                 f"data.crop_size is {x.shape[-1]}: raise it"
             )
+        means = mean_over_processes(self._trainer, {"loss": losses.loss, "bpp": losses.bpp, "mse": losses.mse})
         values = {
-            "train/loss": losses.loss,
-            "train/bpp": losses.bpp,
-            "train/psnr": -10.0 * losses.mse.detach().log10(),
+            "train/loss": means["loss"],
+            "train/bpp": means["bpp"],
+            "train/psnr": -10.0 * means["mse"].log10(),
         }
         self.log_dict(values, prog_bar=True, batch_size=len(x))
         return losses.loss
@@ -162,7 +167,7 @@ class EntropyModelModule(pl.LightningModule):
         self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0
     ) -> EvalStep:
         """Reconstruction and estimated rate of one image, at its hard rate."""
-        output, losses = self._step(batch.image, "hard")
+        output, losses = self._step(batch.image)
         loss = None if losses.loss is None else float(losses.loss)
         return EvalStep(output.x_hat.float().clamp(0.0, 1.0), float(losses.bpp), loss, bits_map(output))
 

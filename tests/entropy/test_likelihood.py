@@ -10,7 +10,7 @@ from scipy.stats import norm
 from lightning_codec.entropy import GaussianParams, gaussian_pmfs, scale_index
 from lightning_codec.entropy.factorized import FactorizedPrior
 from lightning_codec.entropy.gaussian import GaussianLikelihood, scale_table
-from lightning_codec.entropy.quantization import add_uniform_noise, ste_round
+from lightning_codec.entropy.quantization import ste_round
 
 
 def likelihood(k: torch.Tensor, mean: float, sigma: float) -> torch.Tensor:
@@ -57,14 +57,6 @@ def test_straight_through_rounding() -> None:
     assert mean.grad is None or mean.grad.abs().max() == 0
 
 
-def test_noise_is_uniform_of_unit_width() -> None:
-    torch.manual_seed(0)
-    noise = add_uniform_noise(torch.zeros(200_000))
-    assert noise.abs().max() <= 0.5
-    assert float(noise.var()) == pytest.approx(1 / 12, rel=0.02)
-    assert abs(float(noise.mean())) < 0.003
-
-
 def test_scale_index_is_the_nearest_level_in_log_sigma() -> None:
     log_sigma = torch.linspace(math.log(0.05), math.log(500.0), 5000, dtype=torch.float64)
     distance = np.abs(np.log(scale_table())[None, :] - log_sigma.numpy()[:, None])
@@ -105,7 +97,7 @@ def trained_prior(shift: float) -> FactorizedPrior:
     optimizer = torch.optim.Adam([p for p in prior.parameters() if p.requires_grad], lr=0.05)
     for _ in range(150):
         z = shift + 2.0 * torch.randn(4, 3, 8, 8)
-        loss = -prior(z, noisy=True).log2().mean()
+        loss = -prior(z, torch.rand_like(z) - 0.5).log2().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -120,14 +112,14 @@ def test_prior_tables_are_its_likelihoods_without_any_update_call(shift: float) 
         assert pmf.probabilities.sum() + pmf.tail == pytest.approx(1.0, abs=1e-9)
         assert pmf.tail <= 2.0**-17
         z = torch.full((1, 3, 1, 1), float(round(shift)))
-        expected = float(prior(z, noisy=False)[0, channel])
+        expected = float(prior(z)[0, channel])
         assert pmf.probabilities[round(shift) - pmf.offset] == pytest.approx(expected, rel=1e-4)
 
 
 def test_prior_of_rounded_latents_uses_integers() -> None:
     prior = trained_prior(0.0)
     z = torch.tensor([0.4, -0.4, 1.6]).reshape(1, 3, 1, 1)
-    assert torch.equal(prior(z, noisy=False), prior(torch.round(z), noisy=False))
+    assert torch.equal(prior(z), prior(torch.round(z)))
 
 
 def test_nothing_in_the_state_dict_grows_with_the_tables() -> None:

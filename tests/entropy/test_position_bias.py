@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_codec.entropy import EntropyConfig, EntropyModel
+from lightning_codec.entropy import EntropyConfig, EntropyModel, RateNoise
 from lightning_codec.entropy.position_bias import LaplacianBias, LearnedBias, position_bias
 
 
@@ -75,7 +75,8 @@ def test_every_layer_of_every_group_owns_its_pairs() -> None:
 def test_both_parameters_get_a_gradient_at_the_start() -> None:
     torch.manual_seed(0)
     model = EntropyModel(12, EntropyConfig(hyper_channels=4, channel_groups=[4, 8], window=4))
-    out = model(3.0 * torch.randn(1, 12, 8, 8), "noise")
+    noise = RateNoise(torch.rand(1, 12, 8, 8) - 0.5, torch.rand(1, 4, 2, 2) - 0.5)
+    out = model(3.0 * torch.randn(1, 12, 8, 8), noise)
     (-out.y_likelihoods.log().sum()).backward()
     for module in model.modules():
         if isinstance(module, LaplacianBias):

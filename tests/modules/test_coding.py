@@ -112,7 +112,7 @@ def test_the_bits_of_all_positions_add_up_and_lie_where_they_are_spent() -> None
     model = tiny_compression_model()
     assert isinstance(model.entropy, EntropyModel)
     with torch.no_grad():
-        output = model(IMAGE, "hard")
+        output = model(IMAGE)
     bits = bits_map(output)
     assert bits.shape == output.y_hat.shape[-2:]
     assert float(bits.sum()) == pytest.approx(float(estimated_bits(output)), rel=1e-5)

@@ -6,6 +6,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -14,17 +15,17 @@ from lightning_codec.codec import Codec, weights_digest
 from lightning_codec.data import NamedImage
 from lightning_codec.diffusion.denoiser import Denoiser, Estimate, smooth
 from lightning_codec.diffusion.process import diffuse
-from lightning_codec.diffusion.samplers import time_grid
+from lightning_codec.diffusion.samplers import start, time_grid, visited_state
 from lightning_codec.diffusion.sampling import SamplingConfig
 from lightning_codec.diffusion.texture import texture_distance
 from lightning_codec.diffusion_decoder import DiffusionDecoder
 from lightning_codec.errors import UserError
 from lightning_codec.modules import DiffusionDecoderModule, DiffusionLossConfig, OptimizerConfig
 from lightning_codec.modules import diffusion_decoder as module_file
-from lightning_codec.modules.diffusion_decoder import WHOLE, View
+from lightning_codec.modules.diffusion_draws import Draws, Rollout, View, whole_view
 from lightning_codec.perceptual import PerceptualDistance, PerceptualName
 from tests.modules.test_entropy_model_module import crops, trainer
-from tests.tiny import TINY_DENOISER, TINY_NETWORK, tiny_compression_model
+from tests.tiny import TINY_DENOISER, TINY_NETWORK, tiny_compression_model, uniform
 
 NO_PERCEPTUAL = DiffusionLossConfig(rho=0.0, perceptual="none")
 
@@ -69,6 +70,11 @@ def two_stage(tmp_path: Path, **changes: object) -> DiffusionDecoderModule:
     return DiffusionDecoderModule(codec=str(path), decoder=TINY_DENOISER, **{**settings, **changes})  # type: ignore[arg-type]
 
 
+def whole(t: Tensor, noise: Tensor) -> Draws:
+    """The whole of every image, at these times [B] and with this noise."""
+    return Draws(t, noise, View(list(range(len(t))), len(t)))
+
+
 def averaged(module: DiffusionDecoderModule) -> Denoiser:
     assert isinstance(module.ema.module, Denoiser)
     return module.ema.module
@@ -103,7 +109,8 @@ def test_joint_training_reaches_every_weight_of_codec_and_decoder(tmp_path: Path
             p.add_(0.05 * torch.randn_like(p))
     image = torch.nn.functional.interpolate(next(iter(crops(1))), scale_factor=2)  # latents of two windows
     t, noise = torch.tensor([0.1, 0.2]), torch.randn_like(image)
-    module._step(image, t, noise, module.decoder, WHOLE).loss.backward()
+    draws = whole(t, noise)._replace(rate=module.model.rate_noise(image, uniform))
+    module._step(image, draws, module.decoder).loss.backward()
     parameters = [*module.model.named_parameters(), *module.decoder.named_parameters()]
     trained = [(name, p) for name, p in parameters if p.requires_grad]
     assert [name for name, p in trained if p.grad is None or not bool(p.grad.any())] == []
@@ -116,7 +123,9 @@ def test_the_parts_of_the_loss_add_up_and_the_rate_counts_only_with_its_weight()
 
     def gradient(lmbda_rate: float) -> Tensor:
         module = tiny_module(loss=DiffusionLossConfig(rho=0.0, perceptual="none", fidelity=0.5, lmbda_rate=lmbda_rate))
-        losses = module.train()._step(image, t, noise, module.decoder, WHOLE)
+        module.train()
+        draws = whole(t, noise)._replace(rate=module.model.rate_noise(image, uniform))
+        losses = module._step(image, draws, module.decoder)
         expected = losses.diffusion + 0.5 * losses.fidelity + lmbda_rate * losses.bpp
         assert float(losses.loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
         losses.loss.backward()
@@ -133,11 +142,12 @@ def test_the_perceptual_distance_sees_the_estimate_and_its_share_of_the_batch(fa
     assert isinstance(module._perceptual, FakeDistance)
     image = torch.rand(4, 3, 64, 64)
     t, noise = torch.full((4,), 0.1), torch.randn_like(image)
-    losses = module._step(image, t, noise, module.decoder, View(slice(1, None, 2), 3, 5))
+    losses = module._step(image, Draws(t, noise, View([1, 3], 4.0, 3, 5)), module.decoder)
     ((_, x),) = module._perceptual.shown
     assert torch.allclose(x, image[1::2, :, 3:, 5:], atol=1e-6)
     assert losses.perceptual is not None
-    assert float(losses.perceptual) > 0.0
+    ((shown, _),) = module._perceptual.shown
+    assert float(losses.perceptual) == pytest.approx(float((shown - x).abs().mean(dim=(1, 2, 3)).sum()) / 4.0, rel=1e-5)
     expected = 0.75 * losses.diffusion + 0.25 * losses.perceptual
     assert float(losses.loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
     (gradient,) = torch.autograd.grad(losses.perceptual, head_bias(module.decoder))
@@ -149,8 +159,8 @@ def test_band_energies_count_with_their_weight() -> None:
     image = next(iter(crops(1)))
     t, noise = torch.tensor([0.1, 0.2]), torch.randn_like(image)
     module = tiny_module(loss=replace(NO_PERCEPTUAL, texture=0.5, fidelity=0.0))
-    losses = module._step(image, t, noise, module.decoder, WHOLE)
-    x_c = smooth(2.0 * module.model(image, "hard").ladder.c0 - 1.0)  # what an untrained decoder says
+    losses = module._step(image, whole(t, noise), module.decoder)
+    x_c = smooth(2.0 * module.model(image).ladder.c0 - 1.0)  # what an untrained decoder says
     assert losses.texture is not None
     assert float(losses.texture) == pytest.approx(float(texture_distance(x_c, 2.0 * image - 1.0).mean()), rel=1e-5)
     assert float(losses.loss.detach()) == pytest.approx(float(losses.diffusion + 0.5 * losses.texture), rel=1e-6)
@@ -160,11 +170,15 @@ def test_the_perceptual_distance_is_spared_times_of_mere_noise_and_rho_zero(fake
     module = tiny_module(loss=DiffusionLossConfig(rho=0.25, perceptual="stlpips-alex", perceptual_min_snr=1.0))
     module.setup("fit")
     image = torch.rand(3, 3, 64, 64)
+    schedule = module.decoder.config.schedule
     t = torch.tensor([0.2, 0.7, 0.3])  # SNR is 1 near t = 0.5
-    module._step(image, t, torch.randn_like(image), module.decoder, WHOLE)
+    view = whole_view(t, schedule, 1.0)
+    assert view == View([0, 2], 2)
+    module._step(image, Draws(t, torch.randn_like(image), view), module.decoder)
     assert isinstance(module._perceptual, FakeDistance)
     assert torch.allclose(module._perceptual.shown[0][1], image[::2], atol=1e-6)
-    losses = module._step(image, torch.full((3,), 0.9), torch.randn_like(image), module.decoder, WHOLE)
+    t = torch.full((3,), 0.9)
+    losses = module._step(image, Draws(t, torch.randn_like(image), whole_view(t, schedule, 1.0)), module.decoder)
     assert float(losses.loss) == pytest.approx(
         float(0.75 * losses.diffusion + module.loss_config.fidelity * losses.fidelity), rel=1e-6
     )
@@ -173,32 +187,38 @@ def test_the_perceptual_distance_is_spared_times_of_mere_noise_and_rho_zero(fake
     assert without._perceptual is None
 
 
-def test_the_last_images_are_trained_where_the_sampler_comes_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    sampling = SamplingConfig(steps=3, sampler="ddim", t_start=0.2, power=2.0)
-    module = tiny_module(loss=replace(NO_PERCEPTUAL, rollout=2), sampling=sampling)
+def test_rolled_out_images_are_trained_where_the_sampler_comes_to() -> None:
+    module = tiny_module(loss=replace(NO_PERCEPTUAL, rollout=2), sampling=SamplingConfig(sampler="ancestral"))
     image = torch.rand(4, 3, 64, 64)
-    t, noise = torch.full((4,), 0.123), torch.randn(4, 3, 64, 64)
-    seen: list[tuple[Tensor, Tensor]] = []
+    schedule, noise, fresh = module.decoder.config.schedule, torch.randn(4, 3, 64, 64), torch.randn(2, 3, 64, 64)
+    grid, rows = time_grid(3, 0.2, 2.0), [0, 2]
+    seen: list[Tensor] = []
 
     def denoiser(z: Tensor, times: Tensor, ladder: list[Tensor]) -> Estimate:
-        seen.append((z, times))
+        seen.append(z)
         return module.decoder(z, times, ladder)  # type: ignore[no-any-return]
 
-    reached = set()
-    for _ in range(20):
-        seen.clear()
-        losses = module._step(image, t, noise, denoiser, WHOLE, rollout=2)  # type: ignore[arg-type]
-        ((z, times),) = seen
-        schedule = module.decoder.config.schedule
-        assert torch.equal(z[:2], diffuse(schedule, 2 * image - 1, t, noise)[:2])
-        assert times[:2].tolist() == pytest.approx([0.123, 0.123])
-        assert not torch.allclose(z[2:], diffuse(schedule, 2 * image - 1, t, noise)[2:], atol=1e-2)
+    for stop in (0, 2):
+        t = torch.tensor([grid[stop], 0.123, grid[stop], 0.123])
+        draws = whole(t, noise)._replace(rollout=Rollout(rows, grid, stop, lambda _: fresh))
+        losses = module._step(image, draws, denoiser)  # type: ignore[arg-type]
+        z = seen.pop()
+        assert torch.equal(z[1::2], diffuse(schedule, 2 * image - 1, t, noise)[1::2])
+        ladder = [rung[rows] for rung in module._condition(image)[1]]
+        expected = start(schedule, ladder[0], grid[0], module.sampling.gamma, noise[rows])
+        if stop:
+            expected = visited_state(
+                lambda z, t: module.decoder(z, torch.full((2,), t), ladder).x_hat,  # noqa: B023 - used at once
+                expected,
+                grid,
+                stop,
+                schedule,
+                "ancestral",
+                lambda _: fresh,
+            )
+        assert torch.allclose(z[rows], expected, atol=1e-5)
         assert losses.loss.requires_grad
         assert not z.requires_grad
-        reached.add(round(float(times[-1]), 6))
-    grids = [time_grid(steps, 0.2, 2.0)[:-1] for steps in (1, 2, 3)]
-    assert reached <= {round(time, 6) for grid in grids for time in grid}
-    assert len(reached) > 2
     with pytest.raises(UserError, match="needs prediction x"):
         tiny_module(loss=replace(NO_PERCEPTUAL, rollout=2), decoder=replace(TINY_DENOISER, prediction="epsilon"))
 
@@ -251,26 +271,20 @@ def test_validation_decodes_with_the_averaged_weights_and_returns_what_a_file_gi
 def test_a_resumed_training_ends_with_the_same_weights_and_average(tmp_path: Path) -> None:
     steady = OptimizerConfig(lr=1e-2, warmup_steps=0, schedule="step", step_milestones=())  # whatever the length
 
-    # Neither the order of the data nor the noise is looked at here: they are the same in every step, or seeded by it.
+    # The order of the data is not looked at here: all images are the same.
     image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(3))
     alike: DataLoader[Tensor] = DataLoader([image] * 8, batch_size=2)  # type: ignore[arg-type] # a list will do
 
-    class SeedPerStep(pl.Callback):
-        def on_train_batch_start(self, run: pl.Trainer, *args: object) -> None:
-            torch.manual_seed(run.global_step)
+    def run(module: DiffusionDecoderModule, steps: int, checkpoint: Path | None = None) -> None:
+        saver = ModelCheckpoint(tmp_path / "states", filename="{step}", every_n_train_steps=2, save_top_k=-1)
+        trainer(tmp_path, steps, callbacks=[saver]).fit(module, alike, ckpt_path=checkpoint)
 
-    def run(module: DiffusionDecoderModule, steps: int, checkpoint: Path | None = None) -> pl.Trainer:
-        result = trainer(tmp_path, steps, callbacks=[SeedPerStep()])
-        result.fit(module, alike, ckpt_path=checkpoint)
-        return result
-
-    whole, half, resumed = (two_stage(tmp_path, optimizer=steady, ema_decay=0.5) for _ in range(3))
-    run(whole, 4)
-    path = tmp_path / "half.ckpt"
-    run(half, 2).save_checkpoint(path)
-    run(resumed, 4, path)
+    full, half, resumed = (two_stage(tmp_path, optimizer=steady, ema_decay=0.5) for _ in range(3))
+    run(full, 4)
+    run(half, 2)
+    run(resumed, 4, tmp_path / "states" / "step=2.ckpt")
     for part in ("decoder", "ema"):
-        ends = [getattr(module, part).state_dict() for module in (whole, resumed)]
+        ends = [getattr(module, part).state_dict() for module in (full, resumed)]
         assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
     assert int(resumed.ema.n_averaged) == 4
 

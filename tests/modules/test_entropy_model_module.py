@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from lightning_codec.checkpoint import CheckpointError
 from lightning_codec.codec import Codec
 from lightning_codec.data import NamedImage
+from lightning_codec.entropy import RateNoise
 from lightning_codec.errors import UserError
 from lightning_codec.modules import EntropyModelModule, OptimizerConfig
 from lightning_codec.modules.entropy_model import estimated_bits
@@ -48,7 +49,7 @@ def test_the_loss_is_bpp_plus_weighted_squared_error_per_original_pixel() -> Non
     image = torch.rand(1, 3, 50, 70)
     with torch.no_grad():
         step = module.validation_step(NamedImage(image, "a"), 0)
-        output = module.model(image, "hard")
+        output = module.model(image)
     bpp = float(estimated_bits(output)) / (50 * 70)  # not over the padded 64 x 128
     mse = float((output.x_hat - image).square().mean())
     assert step.bpp_estimated == pytest.approx(bpp, rel=1e-6)
@@ -60,7 +61,7 @@ def test_the_loss_is_bpp_plus_weighted_squared_error_per_original_pixel() -> Non
 def test_ms_ssim_distortion_lies_between_zero_and_one_and_needs_room(tmp_path: Path) -> None:
     module = tiny_module(distortion="ms-ssim")
     with torch.no_grad():
-        _, losses = module._step(torch.rand(1, 3, 176, 176), "hard")
+        _, losses = module._step(torch.rand(1, 3, 176, 176))
     assert losses.loss is not None
     assert 0 < float(losses.loss - losses.bpp) / 0.01 <= 1.0
     with pytest.raises(UserError, match="at least 161 pixels"):
@@ -77,16 +78,16 @@ def test_settings_out_of_range_are_refused(changes: dict[str, float]) -> None:
 
 def test_the_rate_is_hard_in_the_last_part_only(tmp_path: Path) -> None:
     module = tiny_module(hard_rate_fraction=0.3)
-    seen: list[str] = []
+    noisy: list[bool] = []
     original = module.model.forward
 
-    def forward(x: torch.Tensor, rate: str) -> object:
-        seen.append(rate)
-        return original(x, rate)  # type: ignore[arg-type]
+    def forward(x: torch.Tensor, noise: RateNoise | None) -> object:
+        noisy.append(noise is not None)
+        return original(x, noise)
 
     module.model.forward = forward  # type: ignore[method-assign, assignment]
     trainer(tmp_path, 10).fit(module, crops(10))
-    assert seen == ["noise"] * 7 + ["hard"] * 3
+    assert noisy == [True] * 7 + [False] * 3
 
 
 def test_cosine_and_step_schedules_in_closed_form() -> None:
@@ -122,7 +123,7 @@ def test_the_learning_rate_follows_the_schedule_by_optimiser_steps(tmp_path: Pat
 
 
 def loss_of(module: EntropyModelModule, images: torch.Tensor) -> float:
-    loss = module._step(images, "hard")[1].loss
+    loss = module._step(images)[1].loss
     assert loss is not None
     return float(loss)
 
@@ -217,9 +218,9 @@ def test_bf16_training_keeps_likelihoods_in_float32(tmp_path: Path) -> None:
     assert set(dtypes) == {torch.float32}
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        full = float(estimated_bits(module.model(image, "hard")))
+        full = float(estimated_bits(module.model(image)))
         with torch.autocast("cpu", torch.bfloat16):
-            half = float(estimated_bits(module.model(image, "hard")))
+            half = float(estimated_bits(module.model(image)))
     assert math.isfinite(half)
     assert half == pytest.approx(full, rel=0.05)
 
