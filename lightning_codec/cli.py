@@ -13,9 +13,7 @@ from typing import NamedTuple
 
 from lightning_codec import __version__
 from lightning_codec.commands.reporting import EXIT_ERROR, PROGRAM, report
-from lightning_codec.errors import UserError
-
-EXIT_INTERRUPT = 130
+from lightning_codec.errors import EXIT_INTERRUPT, UserError
 
 
 class Command(NamedTuple):
@@ -57,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         argv: arguments after the program's name; default: those of the process.
 
     Returns:
-        The exit code: 0, 2 after an error, 130 after an interrupt.
+        The exit code: 0, 2 after an error, 130 after an interrupt, 143 of a training that was told to stop.
     """
     arguments = sys.argv[1:] if argv is None else argv
     try:

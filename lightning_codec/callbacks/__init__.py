@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from lightning_codec.callbacks.frechet import FrechetDistances
     from lightning_codec.callbacks.global_batch import GlobalBatch
     from lightning_codec.callbacks.images import ImagePanels
+    from lightning_codec.callbacks.last_checkpoint import LastCheckpoint
     from lightning_codec.callbacks.non_finite import NonFiniteGuard
     from lightning_codec.callbacks.perceptual import PerceptualMetrics
     from lightning_codec.callbacks.predict_writer import LcbWriter
@@ -20,6 +21,7 @@ __all__ = [
     "FrechetDistances",
     "GlobalBatch",
     "ImagePanels",
+    "LastCheckpoint",
     "LcbWriter",
     "NonFiniteGuard",
     "PerceptualMetrics",
@@ -33,6 +35,7 @@ _HOMES = {
     "FrechetDistances": "frechet",
     "GlobalBatch": "global_batch",
     "ImagePanels": "images",
+    "LastCheckpoint": "last_checkpoint",
     "LcbWriter": "predict_writer",
     "NonFiniteGuard": "non_finite",
     "PerceptualMetrics": "perceptual",

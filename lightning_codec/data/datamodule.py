@@ -9,8 +9,9 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lightning_codec.data.contents import contents_of
 from lightning_codec.data.dead_leaves import DeadLeavesTrainingSet
-from lightning_codec.data.folder import FolderTrainingSet
+from lightning_codec.data.folder import FolderEvaluationSet, FolderTrainingSet
 from lightning_codec.data.inputs import InputSet
 from lightning_codec.data.kodak import download_kodak
 from lightning_codec.data.loader import TrainingLoader
@@ -114,6 +115,19 @@ class CompressionDataModule(LightningDataModule):
     def eval_names(self) -> list[str]:
         """Names of the current stage's image sets (after `setup`), in the order of `dataloader_idx`."""
         return [entry.name for entry in self._evaluation]
+
+    def contents(self) -> dict[str, Any]:
+        """What the training folders and evaluation sets hold (after `setup`), by their names; see `contents_of`."""
+        train = {}
+        if isinstance(self._train, FolderTrainingSet):
+            for folder in map(Path, self.train_folders or []):
+                train[str(folder)] = contents_of((p for p in self._train.paths if p.is_relative_to(folder)), folder)
+        evaluation = {
+            name: contents_of(images.paths, images.root)
+            for name, images in self._evaluation
+            if isinstance(images, FolderEvaluationSet)
+        }
+        return {"train": train, "evaluation": evaluation}
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Batches float32 [batch_size, 3, crop_size, crop_size], from where a resumed run stopped."""

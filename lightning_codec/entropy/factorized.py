@@ -60,8 +60,9 @@ class FactorizedPrior(nn.Module):
             probabilities = density(grid)[1][0].numpy()
             # The lower bound of the likelihood is no probability.
             probabilities = np.where(probabilities > 1e-9, probabilities, 0.0)
-            if (1.0 - probabilities.sum(axis=1)).max() < TAIL_MASS:
-                return [_trim(p, -reach) for p in probabilities]
+            pmfs = [_trim(p, -reach) for p in probabilities]
+            if max(pmf.tail for pmf in pmfs) <= TAIL_MASS:  # what lies beyond the grid is in it
+                return pmfs
             reach *= 2
         raise ValueError(f"the prior of z is wider than {_MAX_REACH}: the model has diverged")
 

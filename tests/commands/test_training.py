@@ -21,7 +21,8 @@ from lightning_codec.callbacks import (
     RateDistortion,
 )
 from lightning_codec.cli import main
-from lightning_codec.commands.training import CodecCLI, essence
+from lightning_codec.commands.training import CodecCLI
+from lightning_codec.commands.training_arguments import essence
 from lightning_codec.errors import UserError
 
 NETWORK = """
@@ -80,7 +81,7 @@ def init_args(version: str) -> dict[str, object]:
 
 
 def newest() -> str:
-    return max(Path("runs").iterdir(), key=lambda path: int(path.name.removeprefix("version_"))).name
+    return max(Path("runs").glob("version_*"), key=lambda path: int(path.name.removeprefix("version_"))).name
 
 
 def test_fit_leaves_a_complete_run_folder_and_names_its_checkpoint(trained: str) -> None:
@@ -221,7 +222,7 @@ def test_a_terminated_training_is_no_success(monkeypatch: pytest.MonkeyPatch) ->
 def test_checkpoints_follow_the_validation_loss() -> None:
     checkpoint = parsed().checkpoint_callback
     assert isinstance(checkpoint, ModelCheckpoint)
-    assert (checkpoint.monitor, checkpoint.mode, checkpoint.save_last) == ("val/loss", "min", True)
+    assert (checkpoint.monitor, checkpoint.mode, checkpoint.filename) == ("val/loss", "min", "best")
     assert parsed("--checkpoint.mode", "max").checkpoint_callback.mode == "max"  # type: ignore[union-attr]
 
 
