@@ -1,15 +1,13 @@
 """The batch scripts for Slurm."""
 
 import shlex
-import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightning_codec.callbacks.last_checkpoint import LAST
 from lightning_codec.cluster.grid import Member
 
-LAST_CHECKPOINT = "version_0/checkpoints/last.ckpt"
-"""Where `fit` leaves it in a `trainer.default_root_dir` of its own."""
 FINISHED = "FINISHED"
 """An empty file in the folder of a sweep's member that was trained and tested."""
 
@@ -150,23 +148,21 @@ def _array(name: str, words: Sequence[str], *ready: str) -> str:
     return "\n".join([f"{name}=(", *(f"    {line}" for line in lines), ")"])
 
 
-FIT = f"""\
+FIT = """\
 # On every node, before anything waits for another: what would make the training hang.
-srun "${{program[@]}}" preflight "${{arguments[@]}}" || exit
+srun "${program[@]}" preflight "${arguments[@]}" || exit
 
-# The same command again continues the same run. A task that fails ends the others, which would wait for it.
+# A task that fails ends the others, which would wait for it. Signalled that the time is nearly up, the training writes a
+# checkpoint and puts this job back into the queue; the same command then goes on with the same run.
 step=(srun --kill-on-bad-exit=1 --open-mode=append --output="$logs/%j-rank%t.log")
-"${{step[@]}}" "${{program[@]}}" fit "${{arguments[@]}}"
-code=$?
-# {128 + signal.SIGUSR1}: Slurm has signalled that the time is nearly up, and the training has left with a checkpoint.
-if [ "$code" -eq {128 + signal.SIGUSR1} ]; then
-    scontrol requeue "$SLURM_JOB_ID"
-fi"""
+"${step[@]}" "${program[@]}" fit "${arguments[@]}"
+code=$?"""
 
 TEST = f"""
 if [ "$code" -eq 0 ]; then
+    run=$(ls -d "$folder"/version_* | sort -V | tail -n 1)
     "${{step[@]}}" "${{program[@]}}" test "${{arguments[@]}}" \\
-        --ckpt_path="$folder/{LAST_CHECKPOINT}" --trainer.default_root_dir="$folder/test"
+        --ckpt_path="$run/{LAST}" --trainer.default_root_dir="$folder/test"
     code=$?
 fi
 if [ "$code" -eq 0 ]; then

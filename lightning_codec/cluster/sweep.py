@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lightning_codec.callbacks.last_checkpoint import LAST
 from lightning_codec.cluster.grid import Axis, Member, grid
-from lightning_codec.cluster.script import FINISHED, LAST_CHECKPOINT
+from lightning_codec.cluster.script import FINISHED
 from lightning_codec.errors import UserError
 from lightning_codec.files import write_csv, write_json
 
@@ -101,20 +102,26 @@ def _run_member(sweep: Sweep, member: Member, program: Sequence[str], environmen
     folder = sweep.folder / member.name
     folder.mkdir(parents=True, exist_ok=True)
     shared = [*sweep.arguments, *member.arguments]
-    steps = {
-        "fit": [*shared, f"--trainer.default_root_dir={folder}"],
-        "test": [*shared, f"--ckpt_path={folder / LAST_CHECKPOINT}", f"--trainer.default_root_dir={folder / 'test'}"],
-    }
-    for command, arguments in steps.items():
+
+    def failure(command: str, *arguments: str) -> str | None:
         log = folder / f"{command}.log"
         with log.open("ab") as output:
-            code = subprocess.run(
-                [*program, command, *arguments], stdout=output, stderr=subprocess.STDOUT, env=environment
-            ).returncode
-        if code != 0:
-            return Ended(member, f"{command} has ended with exit code {code}, see {log}")
-    (folder / FINISHED).touch()
-    return Ended(member, None)
+            line = [*program, command, *shared, *arguments]
+            code = subprocess.run(line, stdout=output, stderr=subprocess.STDOUT, env=environment).returncode
+        return f"{command} has ended with exit code {code}, see {log}" if code != 0 else None
+
+    failed = failure("fit", f"--trainer.default_root_dir={folder}")
+    if failed is None:
+        checkpoint = _newest(folder) / LAST
+        failed = failure("test", f"--ckpt_path={checkpoint}", f"--trainer.default_root_dir={folder / 'test'}")
+    if failed is None:
+        (folder / FINISHED).touch()
+    return Ended(member, failed)
+
+
+def _newest(root: Path) -> Path:
+    """The run folder that was made last below a `trainer.default_root_dir`."""
+    return max(root.glob("version_*"), key=lambda path: int(path.name.removeprefix("version_")))
 
 
 def collect(sweep: Sweep) -> tuple[Path, list[str]]:
@@ -139,11 +146,8 @@ def collect(sweep: Sweep) -> tuple[Path, list[str]]:
 
 def _means(folder: Path) -> dict[str, dict[str, Any]]:
     """Every mean and every distance of the newest test in a folder, by set of images."""
-    versions = sorted(folder.glob("version_*"), key=lambda path: int(path.name.removeprefix("version_")))
-    if not versions:
-        return {}
     found: dict[str, dict[str, Any]] = {}
-    for path in sorted((versions[-1] / "metrics").glob("test_*.json")):
+    for path in sorted((_newest(folder) / "metrics").glob("test_*.json")):
         means = _document(path).get("header", {}).get("means", {})
         dataset = means.pop("dataset", None)  # only rate and distortion have it among their means
         if dataset is None:

@@ -59,57 +59,47 @@ done
 
 
 def run_script(script: str, folder: Path, preflight: int = 0, fit: int = 0, test: int = 0, **environment: str) -> int:
-    """Run a script with an srun that notes what it was given, and a scontrol that does the same."""
+    """Run a script with an srun that notes what it was given."""
     programs = folder / "bin"
     programs.mkdir()
     (programs / "srun").write_text(FAKE_SRUN.format(preflight=preflight, fit=fit, test=test))
-    (programs / "scontrol").write_text('#!/bin/bash\necho "$@" > scontrol.txt\n')
-    for program in programs.iterdir():
-        program.chmod(0o755)
+    (programs / "srun").chmod(0o755)
     (folder / "job.sh").write_text(script)
     variables = {"PATH": f"{programs}:/usr/bin:/bin", "SLURM_JOB_ID": "17", **environment}
     return subprocess.run(["bash", "job.sh"], cwd=folder, env=variables).returncode
 
 
 @pytest.mark.parametrize(
-    ("codes", "expected", "trained", "requeued"),
-    [
-        ({}, 0, True, False),
-        ({"preflight": 2}, 2, False, False),
-        ({"fit": 1}, 1, True, False),
-        ({"fit": 143}, 143, True, False),
-        ({"fit": 138}, 138, True, True),
-    ],
+    ("codes", "expected", "trained"), [({}, 0, True), ({"preflight": 2}, 2, False), ({"fit": 143}, 143, True)]
 )
-def test_only_a_training_that_left_with_a_checkpoint_is_requeued(
-    codes: dict[str, int], expected: int, trained: bool, requeued: bool, tmp_path: Path
+def test_a_training_starts_after_its_preflight_and_its_end_is_that_of_the_job(
+    codes: dict[str, int], expected: int, trained: bool, tmp_path: Path
 ) -> None:
     assert run_script(training(), tmp_path, **codes) == expected
     assert (tmp_path / "fit.txt").exists() == trained
-    assert (tmp_path / "scontrol.txt").exists() == requeued
-    if requeued:
-        assert (tmp_path / "scontrol.txt").read_text() == "requeue 17\n"
     if trained:
         words = (tmp_path / "fit.txt").read_text().splitlines()
         assert words[words.index("fit") + 1 :] == [*ARGUMENTS, *GPUS.trainer_arguments()]
         assert "--output=/home/me/codec/runs/base photos/slurm/%j-rank%t.log" in words
 
 
-@pytest.mark.parametrize(("codes", "marked"), [({}, True), ({"fit": 138}, False), ({"test": 1}, False)])
+@pytest.mark.parametrize(("codes", "marked"), [({}, True), ({"fit": 143}, False), ({"test": 1}, False)])
 def test_a_member_of_an_array_trains_with_its_settings_and_marks_its_folder(
     codes: dict[str, int], marked: bool, tmp_path: Path
 ) -> None:
     place = Place("rates", tmp_path, PROGRAM, tmp_path / "rates" / "slurm")
     script = sweep_script(place, CPU, ARGUMENTS, MEMBERS, [2])
-    run_script(script, tmp_path, **codes, SLURM_ARRAY_TASK_ID="2")
     folder = tmp_path / "rates" / "lmbda=0.013,seed_everything=0"
+    for number in (2, 10):
+        (folder / f"version_{number}").mkdir(parents=True)
+    run_script(script, tmp_path, **codes, SLURM_ARRAY_TASK_ID="2")
     words = (tmp_path / "fit.txt").read_text().splitlines()
     settings = ["--model.init_args.lmbda=0.013", "--seed_everything=0", f"--trainer.default_root_dir={folder}"]
     assert words[words.index("fit") + 1 :] == [*ARGUMENTS, *settings]
     assert (folder / "FINISHED").exists() == marked
     if "fit" not in codes:
         assert (tmp_path / "test.txt").read_text().splitlines()[-2:] == [
-            f"--ckpt_path={folder}/version_0/checkpoints/last.ckpt",
+            f"--ckpt_path={folder}/version_10/checkpoints/last.ckpt",
             f"--trainer.default_root_dir={folder}/test",
         ]
 

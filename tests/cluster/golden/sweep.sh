@@ -41,18 +41,16 @@ arguments=(
 # On every node, before anything waits for another: what would make the training hang.
 srun "${program[@]}" preflight "${arguments[@]}" || exit
 
-# The same command again continues the same run. A task that fails ends the others, which would wait for it.
+# A task that fails ends the others, which would wait for it. Signalled that the time is nearly up, the training writes a
+# checkpoint and puts this job back into the queue; the same command then goes on with the same run.
 step=(srun --kill-on-bad-exit=1 --open-mode=append --output="$logs/%j-rank%t.log")
 "${step[@]}" "${program[@]}" fit "${arguments[@]}"
 code=$?
-# 138: Slurm has signalled that the time is nearly up, and the training has left with a checkpoint.
-if [ "$code" -eq 138 ]; then
-    scontrol requeue "$SLURM_JOB_ID"
-fi
 
 if [ "$code" -eq 0 ]; then
+    run=$(ls -d "$folder"/version_* | sort -V | tail -n 1)
     "${step[@]}" "${program[@]}" test "${arguments[@]}" \
-        --ckpt_path="$folder/version_0/checkpoints/last.ckpt" --trainer.default_root_dir="$folder/test"
+        --ckpt_path="$run/checkpoints/last.ckpt" --trainer.default_root_dir="$folder/test"
     code=$?
 fi
 if [ "$code" -eq 0 ]; then

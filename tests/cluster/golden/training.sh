@@ -37,12 +37,9 @@ arguments=(
 # On every node, before anything waits for another: what would make the training hang.
 srun "${program[@]}" preflight "${arguments[@]}" || exit
 
-# The same command again continues the same run. A task that fails ends the others, which would wait for it.
+# A task that fails ends the others, which would wait for it. Signalled that the time is nearly up, the training writes a
+# checkpoint and puts this job back into the queue; the same command then goes on with the same run.
 step=(srun --kill-on-bad-exit=1 --open-mode=append --output="$logs/%j-rank%t.log")
 "${step[@]}" "${program[@]}" fit "${arguments[@]}"
 code=$?
-# 138: Slurm has signalled that the time is nearly up, and the training has left with a checkpoint.
-if [ "$code" -eq 138 ]; then
-    scontrol requeue "$SLURM_JOB_ID"
-fi
 exit "$code"
