@@ -1,5 +1,6 @@
 """Jobs on a real Slurm: two nodes against one process, and jobs that are interrupted against those that are not."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,12 +96,12 @@ def test_the_samples_of_two_nodes_are_those_of_one_process(two_nodes: Path, one_
 
 
 def interrupt(slurm: LocalSlurm, job: str, folder: Path, nodes: int, step: int, *command: str) -> None:
-    """Send a signal in the middle of a step's end, on all nodes, and see the job start again by itself."""
+    """Interrupt a job when all its tasks are at the end of a step, and see it go back into the queue by itself."""
     waiting = [folder / f"rank{rank}-waits-{step}" for rank in range(nodes)]
     wait_until(lambda: all(path.exists() for path in waiting), f"all tasks are at step {step}", SECONDS)
     restarts = int(slurm.field(job, "Restarts"))
     slurm.run(*command, job)
-    wait_until(lambda: slurm.field(job, "JobState") != "RUNNING" or not command[0] == "scontrol", "", SECONDS)
+    time.sleep(3)  # until the signal is everywhere
     (folder / f"go-on-{step}").touch()
     wait_until(lambda: int(slurm.field(job, "Restarts")) == restarts + 1, "the job is back in the queue", SECONDS)
 

@@ -37,8 +37,8 @@ arguments=(
 # On every node, before anything waits for another: what would make the training hang.
 srun "${program[@]}" preflight "${arguments[@]}" || exit
 
-# A task that fails ends the others, which would wait for it. Signalled that the time is nearly up, the training writes a
-# checkpoint and puts this job back into the queue; the same command then goes on with the same run.
+# A task that fails ends the others, which would wait for it. When Slurm says that the time is nearly up, the training
+# writes a checkpoint and puts this job back into the queue; the same command then goes on with the same run.
 step=(srun --kill-on-bad-exit=1 --open-mode=append --output="$logs/%j-rank%t.log")
 "${step[@]}" "${program[@]}" fit "${arguments[@]}"
 code=$?
