@@ -111,7 +111,12 @@ def test_the_quickstart_trains_tests_and_writes_pictures(tmp_path: Path) -> None
     assert Codec.load(checkpoint).decompress(coded.read_bytes()).shape == (3, 256, 256)
 
 
-ON_THIS_MACHINE = ["--trainer.devices", "1", "--trainer.num_nodes", "1"]
+ON_THIS_MACHINE = [
+    "--trainer.accelerator=cpu",
+    "--trainer.devices=1",
+    "--trainer.num_nodes=1",
+    "--trainer.precision=32-true",
+]
 
 
 @pytest.mark.parametrize("path", LAYERS, ids=lambda path: f"{path.parent.name}/{path.stem}")
