@@ -14,18 +14,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lightning_codec.diffusion.denoiser import DenoiserConfig
-from lightning_codec.diffusion.unet import UNetConfig
+from lightning_codec.benchmark.diffusion import CROPS, TINY_DECODER
 from lightning_codec.model import CompressionModel, NetworkConfig
 from lightning_codec.modules import DiffusionDecoderModule, DiffusionLossConfig, OptimizerConfig
 from lightning_codec.modules.entropy_model import estimated_bits
 from lightning_codec.modules.optimizer import build_optimizer
 
 What = Literal["codec", "decoder"]
-CROPS = (8, 3, 128, 128)
-TINY_DECODER = DenoiserConfig(
-    UNetConfig(channels=(48, 64, 96, 128), units=1, attention=False, patch=2, head_channels=16)
-)
 
 
 class Scaling(NamedTuple):

@@ -154,7 +154,8 @@ def _evaluation(repeats: int) -> dict[str, Any]:
 def _scaling(repeats: int) -> dict[str, Any]:
     import torch
 
-    from lightning_codec.benchmark.scaling import CROPS, Scaling, What, scaling
+    from lightning_codec.benchmark.diffusion import CROPS
+    from lightning_codec.benchmark.scaling import Scaling, What, scaling
 
     def rows(measured: Scaling) -> dict[str, Any]:
         n, images = measured.processes, measured.images

@@ -12,9 +12,9 @@ def run(name: str, arguments: list[str]) -> int:
         "Check what `fit` with the same arguments needs: tasks, devices and nodes of a Slurm job, the port where its "
         "processes meet, the run folder, the images. One line for every fault, all at once, and exit code 2. Under "
         "srun every node is checked. `fit` does the same at its start in a Slurm job.",
-        "srun lightning-codec preflight --config configs/experiment/base_photos.yaml --trainer.devices 4",
+        "lightning-codec preflight --config configs/experiment/base_photos.yaml --trainer.devices 4",
     )
-    parser.usage = f"{parser.prog} [-h] --config FILE [further arguments of fit]"
+    parser.usage = f"{parser.prog} [-h] [arguments of fit]"
     _, fit_arguments = parser.parse_known_args(arguments)
 
     from lightning_codec.cluster.preflight import Launch, node_name, stop_at_faults

@@ -31,7 +31,7 @@ def run(name: str, arguments: list[str]) -> int:
         "lightning-codec slurm --config configs/experiment/base_photos.yaml --nodes 2 --gpus-per-node 4 "
         "--time 1-00:00:00 --submit",
     )
-    parser.usage = f"{parser.prog} [options] --config FILE [further arguments of fit]"
+    parser.usage = f"{parser.prog} [options] [arguments of fit]"
     add_resources(parser)
     parser.add_argument(
         "-o",

@@ -24,7 +24,7 @@ def run(name: str, arguments: list[str]) -> int:
         "lightning-codec sweep --config configs/experiment/base_photos.yaml -o sweeps/rates "
         "--set model.init_args.lmbda=0.0035,0.013 --set seed_everything=0,1 --slurm --gpus-per-node 4 --submit",
     )
-    parser.usage = f"{parser.prog} [options] -o FOLDER --config FILE --set KEY=A,B,... [further arguments of fit]"
+    parser.usage = f"{parser.prog} -o FOLDER --set KEY=A,B [options] [those of fit]"
     parser.add_argument("-o", "--output", metavar="FOLDER", type=Path, required=True, help="of the sweep")
     parser.add_argument(
         "--set",
