@@ -101,7 +101,7 @@ class LocalSlurm:
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float) -> None:
-    """Look four times a second whether something has come about.
+    """Look every second whether something has come about.
 
     Raises:
         TimeoutError: it has not, in the given time.
@@ -110,7 +110,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float) -> None
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"after {seconds:.0f} seconds it is still not so that {what}")
-        time.sleep(0.25)
+        time.sleep(1.0)
 
 
 @contextmanager

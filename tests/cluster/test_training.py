@@ -1,5 +1,6 @@
 """Jobs on a real Slurm: two nodes against one process, and jobs that are interrupted against those that are not."""
 
+import csv
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 from lightning_codec.cli import main
 from tests.cluster.job import GLOBAL_BATCH, STEPS, write_config
 from tests.cluster.local_slurm import LocalSlurm, wait_until
+from tests.tracking.wandb_file import config, run_folders
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(3000)]
 
@@ -19,14 +22,14 @@ LAST = Path("runs", "version_0", "checkpoints", "last.ckpt")
 SECONDS = 1200.0
 
 
-def submit(slurm: LocalSlurm, config: Path, nodes: int, *more: str, pauses: Sequence[int] = ()) -> str:
+def submit(slurm: LocalSlurm, settings: Path, nodes: int, *more: str, pauses: Sequence[int] = ()) -> str:
     """Submit a training with the command that users have; returns the job's id."""
     log = {"class_path": "tests.cluster.sample_log.SampleLog"}
-    log_settings = {"folder": str(config.parent), "pauses": list(pauses)}
+    log_settings = {"folder": str(settings.parent), "pauses": list(pauses)}
     callbacks = f"--trainer.callbacks={[{**log, 'init_args': log_settings}]}"
     batch = f"--data.batch_size={GLOBAL_BATCH // nodes}"
-    script = config.parent / "job.sh"
-    request = ["--nodes", str(nodes), "-o", str(script), "--config", str(config)]
+    script = settings.parent / "job.sh"
+    request = ["--nodes", str(nodes), "-o", str(script), "--config", str(settings)]
     assert main(["slurm", *request, callbacks, batch, "--wandb.mode=offline", *more]) == 0
     return slurm.submit(script)
 
@@ -81,11 +84,28 @@ def test_two_nodes_train_the_codec_of_one_process_in_one_run(two_nodes: Path, on
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-5, msg=name)
     assert [path.name for path in (two_nodes / "runs").glob("version_*")] == ["version_0"]
-    assert len(list((two_nodes / "runs/version_0/wandb").glob("offline-run-*"))) == 1
+    (run,) = run_folders(two_nodes / "runs/version_0")
+    saved = yaml.safe_load((two_nodes / "runs/version_0/config.yaml").read_text())
+    assert {key: value for key, value in config(run).items() if key in saved} == saved
+    assert saved["trainer"]["num_nodes"] == 2
     logs = sorted(path.name.partition("-")[2] for path in (two_nodes / "runs/slurm").glob("*-rank*.log"))
     assert logs == ["rank0.log", "rank1.log"]
     (first,) = (two_nodes / "runs/slurm").glob("*-rank0.log")
     assert "global batch 4 = processes 2 x batch_size 2 x accumulate_grad_batches 1" in first.read_text()
+
+
+def logged(folder: Path) -> dict[str, list[float]]:
+    """Every value that was logged at every step of the training, by its name."""
+    with (folder / "runs/version_0/metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    return {name: [float(row[name]) for row in rows] for name in ("step", "train/loss", "train/bpp", "train/psnr")}
+
+
+def test_two_nodes_log_the_rates_of_one_process(two_nodes: Path, one_process: Path) -> None:
+    ours, theirs = logged(two_nodes), logged(one_process)
+    assert ours["step"] == theirs["step"] == list(range(STEPS))
+    for name, values in theirs.items():
+        assert ours[name] == pytest.approx(values, rel=1e-4), name
 
 
 def test_the_samples_of_two_nodes_are_those_of_one_process(two_nodes: Path, one_process: Path) -> None:
@@ -148,9 +168,8 @@ def test_two_nodes_train_the_decoder_of_one_process(slurm: LocalSlurm, one_proce
 
 def test_faults_of_every_node_are_reported_before_anything_waits(slurm: LocalSlurm, tmp_path: Path) -> None:
     """A folder that only one of the nodes lacks is named with that node; the training does not start."""
-    config = write_config(tmp_path)
     script = tmp_path / "job.sh"
-    request = ["--nodes", "2", "-o", str(script), "--config", str(config)]
+    request = ["--nodes", "2", "-o", str(script), "--config", str(write_config(tmp_path))]
     assert main(["slurm", *request, "--data.train_folders=[nowhere]"]) == 0
     job = slurm.submit(script)
     assert slurm.wait(job, SECONDS) == "FAILED"
