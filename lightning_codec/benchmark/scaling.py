@@ -12,10 +12,11 @@ from typing import Literal, NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from lightning_codec.benchmark.diffusion import CROPS, TINY_DECODER
-from lightning_codec.model import CompressionModel, NetworkConfig
+from lightning_codec.model import CompressionModel, ModelOutput, NetworkConfig
 from lightning_codec.modules import DiffusionDecoderModule, DiffusionLossConfig, OptimizerConfig
 from lightning_codec.modules.entropy_model import estimated_bits
 from lightning_codec.modules.optimizer import build_optimizer
@@ -58,7 +59,7 @@ class CodecLoss(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [B, 3, H, W] to a scalar."""
-        output = self.model(x, self.model.rate_noise(x, lambda shape: torch.rand(shape) - 0.5))
+        output: ModelOutput = self.model(x, self.model.rate_noise(x, lambda shape: torch.rand(shape) - 0.5))
         return estimated_bits(output) / x.numel() + (output.x_hat - x).square().mean()
 
 
@@ -72,7 +73,8 @@ class DecoderLoss(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [B, 3, H, W] to a scalar."""
-        return self.module.training_step(x, 0)
+        loss: Tensor = self.module.training_step(x, 0)
+        return loss
 
 
 def scaling(
@@ -93,7 +95,7 @@ def scaling(
     """
     with TemporaryDirectory() as folder:
         arguments = (processes, what, repeats, shape, network or NetworkConfig(), folder)
-        torch.multiprocessing.spawn(_train, arguments, nprocs=processes)  # type: ignore[no-untyped-call]
+        spawn(_train, arguments, nprocs=processes)  # type: ignore[no-untyped-call]
         return Scaling(**json.loads(Path(folder, "result.json").read_text()))
 
 

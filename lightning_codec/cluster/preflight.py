@@ -10,7 +10,7 @@ from tempfile import TemporaryFile
 
 import torch
 from jsonargparse import Namespace
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from lightning_codec.commands.reporting import EXIT_ERROR, report
 from lightning_codec.data.named_sets import evaluation_set

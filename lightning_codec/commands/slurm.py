@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from lightning_codec.commands.parser import CommandParser, positive
 from lightning_codec.errors import UserError
-from lightning_codec.files import write_atomically
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -122,6 +121,8 @@ def deliver(script: str, path: Path, logs: Path, submit: bool) -> None:
     Raises:
         UserError: Slurm refuses it, or is not installed.
     """
+    from lightning_codec.files import write_atomically
+
     logs.mkdir(parents=True, exist_ok=True)
     write_atomically(path, script.encode())
     print(f"script: {path}")

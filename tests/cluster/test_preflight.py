@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from lightning_codec.cli import main
 from lightning_codec.cluster.preflight import Launch, launch_faults, node_faults, rendezvous_faults
@@ -127,10 +127,10 @@ def test_tasks_devices_and_nodes(environment: dict[str, str], wanted: Launch, ex
     ],
 )
 def test_where_the_processes_meet(more: dict[str, str], expected: list[str]) -> None:
-    faults = rendezvous_faults(launch(2), step(2, 1, **more))
+    faults = rendezvous_faults(launch(2), {**step(2, 1), **more})
     assert len(faults) == len(expected)
     assert all(fault.startswith(start) for fault, start in zip(faults, expected, strict=True))
-    assert rendezvous_faults(launch(1), step(1, 1, **more)) == []
+    assert rendezvous_faults(launch(1), {**step(1, 1), **more}) == []
 
 
 def test_a_port_that_is_taken_is_found_on_the_first_node_only(monkeypatch: pytest.MonkeyPatch) -> None:

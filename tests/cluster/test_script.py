@@ -58,11 +58,11 @@ done
 """
 
 
-def run_script(script: str, folder: Path, preflight: int = 0, fit: int = 0, test: int = 0, **environment: str) -> int:
-    """Run a script with an srun that notes what it was given."""
+def run_script(script: str, folder: Path, codes: dict[str, int], **environment: str) -> int:
+    """Run a script with an srun that notes what it was given and ends with a code for each command, 0 if none is."""
     programs = folder / "bin"
     programs.mkdir()
-    (programs / "srun").write_text(FAKE_SRUN.format(preflight=preflight, fit=fit, test=test))
+    (programs / "srun").write_text(FAKE_SRUN.format(**{"preflight": 0, "fit": 0, "test": 0, **codes}))
     (programs / "srun").chmod(0o755)
     (folder / "job.sh").write_text(script)
     variables = {"PATH": f"{programs}:/usr/bin:/bin", "SLURM_JOB_ID": "17", **environment}
@@ -75,7 +75,7 @@ def run_script(script: str, folder: Path, preflight: int = 0, fit: int = 0, test
 def test_a_training_starts_after_its_preflight_and_its_end_is_that_of_the_job(
     codes: dict[str, int], expected: int, trained: bool, tmp_path: Path
 ) -> None:
-    assert run_script(training(), tmp_path, **codes) == expected
+    assert run_script(training(), tmp_path, codes) == expected
     assert (tmp_path / "fit.txt").exists() == trained
     if trained:
         words = (tmp_path / "fit.txt").read_text().splitlines()
@@ -92,7 +92,7 @@ def test_a_member_of_an_array_trains_with_its_settings_and_marks_its_folder(
     folder = tmp_path / "rates" / "lmbda=0.013,seed_everything=0"
     for number in (2, 10):
         (folder / f"version_{number}").mkdir(parents=True)
-    run_script(script, tmp_path, **codes, SLURM_ARRAY_TASK_ID="2")
+    run_script(script, tmp_path, codes, SLURM_ARRAY_TASK_ID="2")
     words = (tmp_path / "fit.txt").read_text().splitlines()
     settings = ["--model.init_args.lmbda=0.013", "--seed_everything=0", f"--trainer.default_root_dir={folder}"]
     assert words[words.index("fit") + 1 :] == [*ARGUMENTS, *settings]
