@@ -70,7 +70,8 @@ class CompressionDataModule(LightningDataModule):
         eval_limit: int | None = None,
     ) -> None:
         super().__init__()
-        # Where a set has fewer images than there are processes, some evaluate none.
+        # Where there are fewer inputs than processes, some predict none. (Not a class attribute: Lightning sets it on
+        # every object.)
         self.allow_zero_length_dataloader_with_multiple_devices = True
         _at_least("crop_size", crop_size, 1)
         _at_least("batch_size", batch_size, 1)
@@ -151,7 +152,7 @@ class CompressionDataModule(LightningDataModule):
 
     def val_dataloader(self) -> list[DataLoader[NamedImage]]:
         """One loader of `NamedImage`s for each evaluation set."""
-        return [self._evaluation_loader(entry.images) for entry in self._evaluation]
+        return [self._evaluation_loader(entry.images, repeat=True) for entry in self._evaluation]
 
     def test_dataloader(self) -> list[DataLoader[NamedImage]]:
         """One loader of `NamedImage`s for each test set."""
@@ -159,18 +160,18 @@ class CompressionDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> list[DataLoader[NamedImage]]:
         """One loader of `NamedImage`s over all inputs."""
-        return self.val_dataloader()
+        return [self._evaluation_loader(entry.images, repeat=False) for entry in self._evaluation]
 
     def _process(self) -> tuple[int, int]:
         """Number of this process, and of all processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
-    def _evaluation_loader(self, images: Dataset[NamedImage]) -> DataLoader[NamedImage]:
+    def _evaluation_loader(self, images: Dataset[NamedImage], repeat: bool) -> DataLoader[NamedImage]:
         total = len(images)  # type: ignore[arg-type]
         return DataLoader(
             images,
             batch_size=1,
-            sampler=ShardSampler(min(total, self.eval_limit or total), *self._process()),
+            sampler=ShardSampler(min(total, self.eval_limit or total), *self._process(), repeat),
             num_workers=0,  # reading an image is quick beside coding it, and its error stays one line
             collate_fn=_single,
             pin_memory=torch.cuda.is_available(),

@@ -140,11 +140,19 @@ class ShardSampler(DistributedSampler[int]):
     """Evaluation order: every item exactly once over all processes, neither padded nor repeated.
 
     Process `rank` takes the items rank, rank + world_size, ...; the shares differ by at most one item.
+
+    Args:
+        items: number of items of the data set.
+        rank: of this process, 0 <= rank < world_size.
+        world_size: number of processes.
+        repeat: a process for which no item is left takes one that another has too. Lightning skips an evaluation of
+            nothing, hooks and all, while the other processes wait in theirs for what it has to say.
     """
 
-    def __init__(self, items: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, items: int, rank: int = 0, world_size: int = 1, repeat: bool = False) -> None:
         super().__init__(_Items(items), num_replicas=world_size, rank=rank, shuffle=False)
-        self.share = range(rank, items, world_size)
+        first = rank % items if repeat and items else rank
+        self.share = range(first, items, world_size)
 
     def __len__(self) -> int:
         """Items of this process."""

@@ -97,6 +97,20 @@ def test_two_processes_share_batches_and_evaluation_images(tmp_path, folder):
     assert sorted(seen + also_seen) == sorted(whole.evaluated)
 
 
+def test_a_process_for_which_no_image_is_left_takes_part_in_the_evaluation(tmp_path, folder):
+    class Meeting(Recorder):
+        def on_validation_epoch_end(self):
+            parts: list[Any] = [None, None]
+            torch.distributed.all_gather_object(parts, self.evaluated)  # as the callbacks do
+            torch.save(parts, tmp_path / f"{self.global_rank}.pt")
+
+    shared = data(folder, eval_sets=[str(folder)], eval_limit=1)
+    options: dict[str, Any] = {"limit_val_batches": 1.0, "num_sanity_val_steps": 0, "max_epochs": 1}
+    trainer(tmp_path, devices=2, strategy="ddp_fork", **options).fit(Meeting(), datamodule=shared)
+    for rank in range(2):
+        assert torch.load(tmp_path / f"{rank}.pt") == [[(0, "0.png")], [(0, "0.png")]]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("stop", [3, 5, 7, 10])  # inside an epoch of 5 batches, and at its last batch
 def test_resumed_run_sees_the_batches_of_an_uninterrupted_one(tmp_path, folder, workers, stop):

@@ -75,6 +75,22 @@ def test_evaluation_shares_are_a_partition(items):
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
+def test_no_evaluation_share_is_empty_where_items_may_repeat():
+    shares = [list(ShardSampler(2, rank, world_size=5, repeat=True)) for rank in range(5)]
+    assert shares == [[0], [1], [0], [1], [0]]
+    assert [list(ShardSampler(7, rank, 3, repeat=True)) for rank in range(3)] == [[0, 3, 6], [1, 4], [2, 5]]
+    assert list(ShardSampler(0, 1, 2, repeat=True)) == []
+
+
+def test_an_epoch_is_whole_optimiser_steps_and_accumulation_does_not_change_it():
+    whole = EpochSampler(items=10, samples=12, batch_size=8, seed=0)
+    halves = EpochSampler(items=10, samples=12, batch_size=4, seed=0, accumulation=2)
+    assert len(halves) == len(whole) == 16
+    assert list(halves) == list(whole)
+    shared = [EpochSampler(10, 12, 2, 0, rank, world_size=2, accumulation=2) for rank in range(2)]
+    assert sorted(key for share in shared for key in share) == list(whole)
+
+
 def test_plain_index_is_a_position_of_epoch_zero():
     assert sample_key(5) == (0, 5, 5)
     assert sample_key(sample_key(5)) == (0, 5, 5)
