@@ -73,13 +73,12 @@ DEFAULTS = {
     "checkpoint.save_on_train_epoch_end": False,
 }
 # Loaders that need no workers, Lightning's own use of torch, a test in another folder than its training, and the folder
-# of a run that goes on, whose metrics.csv is filled again and whose loader enters where it stopped.
+# of a run that goes on, whose metrics.csv is filled again.
 HARMLESS = (
     "does not have many workers",
     "treespec, LeafSpec",
     "The dirpath has changed",
     "exists and is not empty",
-    "your dataloader is not resumable",
 )
 
 

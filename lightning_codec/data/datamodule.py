@@ -14,7 +14,7 @@ from lightning_codec.data.dead_leaves import DeadLeavesTrainingSet
 from lightning_codec.data.folder import FolderEvaluationSet, FolderTrainingSet
 from lightning_codec.data.inputs import InputSet
 from lightning_codec.data.kodak import download_kodak
-from lightning_codec.data.loader import TrainingLoader
+from lightning_codec.data.loader import TrainingLoader, heed_the_main_process_alone
 from lightning_codec.data.named_sets import EvaluationSet, evaluation_sets
 from lightning_codec.data.sampling import EpochSampler, ShardSampler
 from lightning_codec.data.types import NamedImage
@@ -146,6 +146,7 @@ class CompressionDataModule(LightningDataModule):
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
+            worker_init_fn=heed_the_main_process_alone,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )

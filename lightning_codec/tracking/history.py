@@ -159,8 +159,13 @@ def _fill(trainer: pl.Trainer, entries: Iterable[Entry] | None) -> None:
         if isinstance(logger, CSVLogger) and trainer.is_global_zero:
             for entry in entries or ():
                 if entry.metrics:
-                    logger.log_metrics(dict(entry.metrics), entry.step)
+                    logger.log_metrics({**entry.metrics, **_counted(entry)}, entry.step)
             logger.save()
+
+
+def _counted(entry: Entry) -> dict[str, float]:
+    """The epoch as the integer that it was."""
+    return {"epoch": int(entry.metrics["epoch"])} if "epoch" in entry.metrics else {}
 
 
 def read_history(folder: Path) -> list[Entry]:
