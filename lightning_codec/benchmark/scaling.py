@@ -114,7 +114,7 @@ def _train(
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=processes)
     try:
         loss = CodecLoss(network) if what == "codec" else DecoderLoss(network)
-        parallel = DistributedDataParallel(loss, gradient_as_bucket_view=True)
+        parallel = DistributedDataParallel(loss, broadcast_buffers=False, gradient_as_bucket_view=True)
         optimizer, _ = build_optimizer(loss, OptimizerConfig(), 1000)
         x = torch.rand(shape)
 
