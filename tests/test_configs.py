@@ -1,7 +1,9 @@
 """Every configuration that is shipped can be read, makes a model, and trains."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,18 @@ ON_THIS_MACHINE = [
 ]
 
 
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """Take back what DDP leaves behind in this process: its process group, and where that was to be found."""
+    before = dict(os.environ)
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("path", LAYERS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_layer_on_an_experiment_trains(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # the loggers' folder is given from here

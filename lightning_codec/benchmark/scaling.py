@@ -4,7 +4,6 @@ import json
 import statistics
 import time
 import warnings
-from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple
@@ -77,6 +76,19 @@ class DecoderLoss(nn.Module):
         return loss
 
 
+class _Step:
+    """Forward, backward and optimiser step on images [B, 3, H, W]."""
+
+    def __init__(self, loss: nn.Module, x: Tensor) -> None:
+        self.loss, self.x = loss, x
+        self.optimizer, _ = build_optimizer(loss, OptimizerConfig(), 1000)
+
+    def __call__(self) -> None:
+        torch.autograd.backward(self.loss(self.x))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
 def scaling(
     what: What,
     processes: int,
@@ -113,31 +125,25 @@ def _train(
     torch.manual_seed(0)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=processes)
     try:
-        loss = CodecLoss(network) if what == "codec" else DecoderLoss(network)
-        parallel = DistributedDataParallel(loss, broadcast_buffers=False, gradient_as_bucket_view=True)
-        optimizer, _ = build_optimizer(loss, OptimizerConfig(), 1000)
-        x = torch.rand(shape)
-
-        def step(exchange: bool) -> None:
-            with nullcontext() if exchange else parallel.no_sync():
-                torch.autograd.backward(parallel(x))
-            optimizer.step()
-            optimizer.zero_grad()
+        kind = CodecLoss if what == "codec" else DecoderLoss
+        # Two of them: a wrapped one enters into exchanges by itself, also when only one process runs it.
+        bare, wrapped = kind(network), DistributedDataParallel(kind(network), gradient_as_bucket_view=True)
+        steps = {False: _Step(bare, torch.rand(shape)), True: _Step(wrapped, torch.rand(shape))}
 
         def seconds(exchange: bool, ranks: range) -> float:
             dist.barrier()
             start = time.perf_counter()
             if rank in ranks:
-                step(exchange)
+                steps[exchange]()
             dist.barrier()
             return time.perf_counter() - start
 
-        kinds = {"alone": (False, range(1)), "apart": (False, range(processes)), "together": (True, range(processes))}
+        hows = {"alone": (False, range(1)), "apart": (False, range(processes)), "together": (True, range(processes))}
         # The first round is not counted: it allocates, and gradients come into being.
-        rounds = [{kind: seconds(*how) for kind, how in kinds.items()} for _ in range(repeats + 1)][1:]
+        rounds = [{name: seconds(*how) for name, how in hows.items()} for _ in range(repeats + 1)][1:]
         if rank == 0:
-            medians = {kind: statistics.median(times[kind] for times in rounds) for kind in kinds}
-            count = sum(p.numel() * p.element_size() for p in loss.parameters() if p.requires_grad)
+            medians = {name: statistics.median(times[name] for times in rounds) for name in hows}
+            count = sum(p.numel() * p.element_size() for p in bare.parameters() if p.requires_grad)
             result = Scaling(processes, shape[0], gradient_bytes=count, **medians)
             Path(folder, "result.json").write_text(json.dumps(result._asdict()))
     finally:
