@@ -16,6 +16,15 @@ from lightning_codec.checkpoint import CONFIGURATION_KEY
 from lightning_codec.evaluation.provenance import provenance
 from lightning_codec.runs.manifest import MANIFEST, Manifest, read_manifest
 
+JOB_VARIABLES = (
+    "SLURM_JOB",
+    "SLURM_ARRAY",
+    "SLURM_CLUSTER_NAME",
+    "SLURM_NNODES",
+    "SLURM_NTASKS",
+    "SLURM_RESTART_COUNT",
+)
+
 
 class RunManifest(pl.Callback):
     """Writes down each start of a training, how it ended, and the end of the whole.
@@ -28,6 +37,7 @@ class RunManifest(pl.Callback):
     def __init__(self, configuration: dict[str, Any], folder: Path | None) -> None:
         self.configuration = configuration
         self.folder = folder
+        self._begun = False
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -48,22 +58,22 @@ class RunManifest(pl.Callback):
             "commit": origin.commit,
             "platform": platform.platform(),
             "processes": places,
-            "slurm": {name: value for name, value in sorted(os.environ.items()) if name.startswith("SLURM_JOB")},
+            "slurm": {name: value for name, value in sorted(os.environ.items()) if name.startswith(JOB_VARIABLES)},
             "seed": os.environ.get("PL_GLOBAL_SEED"),
         }
+        self._begun = True
         manifest = self._read()
         data = cast("Any", trainer).datamodule.contents()
         self._write(manifest, starts=[*manifest.starts, start], data=data)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Write down that the training was interrupted, and by what."""
-        if self.folder is None or not trainer.is_global_zero:
+        if not self._begun:
             return
         manifest = self._read()
-        if manifest.starts:
-            cause = " ".join(f"{type(exception).__name__}: {exception}".split())[:300]
-            end = {"interrupted": {"time": _now(), "step": trainer.global_step, "by": cause}}
-            self._write(manifest, starts=[*manifest.starts[:-1], {**manifest.starts[-1], **end}])
+        cause = " ".join(f"{type(exception).__name__}: {exception}".split())[:300]
+        end = {"interrupted": {"time": _now(), "step": trainer.global_step, "by": cause}}
+        self._write(manifest, starts=[*manifest.starts[:-1], {**manifest.starts[-1], **end}])
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write down that the training has come to its end."""

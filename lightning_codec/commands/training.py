@@ -282,9 +282,9 @@ class CodecCLI(LightningCLI):
 
 
 def _last_checkpoint(trainer: pl.Trainer) -> Path | None:
-    """The checkpoint of the last step; None where they are off."""
+    """The checkpoint of the last step; None where they are off or no step was taken."""
     paths = [callback.path for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
-    return paths[0] if paths else None
+    return paths[0] if paths and paths[0].is_file() else None
 
 
 def _check(checkpoint: ModelCheckpoint) -> None:

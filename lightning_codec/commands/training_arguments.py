@@ -72,10 +72,7 @@ def changes_since(checkpoint: Checkpoint, configuration: dict[str, object]) -> l
     assert isinstance(model, dict)
     # what the record leaves out, such as where weights came from, was not recorded, not absent
     init_args = {name: value for name, value in model["init_args"].items() if name in checkpoint.init_args}
-    return differences(
-        {"model": {"class_path": checkpoint.module, "init_args": checkpoint.init_args}},
-        {"model": {"class_path": model["class_path"], "init_args": init_args}},
-    )
+    return differences({"model": {"init_args": checkpoint.init_args}}, {"model": {"init_args": init_args}})
 
 
 def essence(error: Exception) -> str:

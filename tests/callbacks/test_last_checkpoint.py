@@ -54,7 +54,7 @@ class Recorder(pl.LightningModule):
 class Rows(Logger):
     """Keeps the steps and losses that were logged."""
 
-    name = version = None  # type: ignore[assignment]
+    name = version = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Rows(Logger):
         self.rows.append((step, metrics["train/loss"]))
 
 
-class Killed(Exception):
+class Killed(BaseException):
     pass
 
 
@@ -90,7 +90,7 @@ class SignalAt(pl.Callback):
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_before_backward(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step == self.step:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -133,7 +133,7 @@ class Training:
         data = CompressionDataModule(
             ["photos"], ["photos"], crop_size=8, batch_size=1, samples_per_epoch=samples, num_workers=0
         )
-        self.stopped: Exception | None = None
+        self.stopped: BaseException | None = None
         try:
             trainer.fit(self.module, datamodule=data, ckpt_path=LAST if resume else None)
         except (Killed, Stopped) as stop:
@@ -149,8 +149,7 @@ VALIDATIONS = {
 
 
 @pytest.mark.parametrize("validation", VALIDATIONS.values(), ids=VALIDATIONS)
-@pytest.mark.parametrize("accumulation", [1, 2])
-@pytest.mark.parametrize("end", [{"max_steps": 7, "max_epochs": -1}, {"max_epochs": 3}], ids=["steps", "epochs"])
+@pytest.mark.parametrize(("accumulation", "end"), [(1, {"max_steps": 7, "max_epochs": -1}), (2, {"max_epochs": 3})])
 def test_killed_anywhere_a_training_goes_on_where_it_was(
     validation: dict[str, Any], accumulation: int, end: dict[str, int]
 ) -> None:

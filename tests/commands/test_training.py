@@ -179,7 +179,8 @@ def test_a_network_is_read_from_a_file_named_relative_to_the_experiment(trained:
 
 def test_a_checkpoint_is_tested_without_any_configuration_of_the_model(trained: str) -> None:
     checkpoint = "--ckpt_path=runs/version_0/checkpoints/last.ckpt"
-    assert main(["test", checkpoint, "--data.eval_sets", "[photos]", "--trainer.accelerator", "cpu"]) == 0
+    more = ["--data.eval_sets", "[photos]", "--frechet.test", "[frechet_vgg64]", "--trainer.accelerator", "cpu"]
+    assert main(["test", checkpoint, *more]) == 0
     version = newest()
     assert version != "version_0"
     assert init_args(version) == init_args("version_0")

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_codec.runs import checkpoint_io
 from lightning_codec.runs.checkpoint_io import AtomicCheckpointIO
 
 
@@ -42,7 +41,7 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path: Path, monkeypatc
         file.write(b"PK\x03\x04")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_io.torch, "save", full)
+    monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="No space"):
         AtomicCheckpointIO().save_checkpoint({"global_step": 2}, path)
     assert AtomicCheckpointIO().load_checkpoint(path)["global_step"] == 1
