@@ -23,7 +23,7 @@ INTERACTIVE = ("bash", "interactive")
 
 @dataclass(frozen=True)
 class Launch:
-    """What a configuration of `fit` needs of the place where it is started."""
+    """What a configuration needs of the place where it is started."""
 
     num_nodes: int
     devices: int
@@ -44,9 +44,10 @@ class Launch:
         return self.num_nodes * self.devices
 
     @classmethod
-    def of(cls, config: Namespace) -> "Launch":
-        """From the parsed configuration of `fit`."""
+    def of(cls, config: Namespace, command: str = "fit") -> "Launch":
+        """From the parsed configuration of `fit`, `validate`, `test` or `predict`."""
         trainer, data = config.trainer, config.data
+        sets = {"test": data.test_sets or data.eval_sets, "predict": ()}.get(command, data.eval_sets)
         accelerator = {"cuda": "gpu", "auto": "gpu" if torch.cuda.is_available() else "cpu"}.get(
             trainer.accelerator, trainer.accelerator
         )
@@ -55,8 +56,8 @@ class Launch:
             devices=_devices(trainer.devices, accelerator),
             accelerator=accelerator,
             run_root=Path(trainer.default_root_dir),
-            train_folders=tuple(data.train_folders or ()),
-            eval_sets=tuple(data.eval_sets),
+            train_folders=tuple(data.train_folders or ()) if command == "fit" else (),
+            eval_sets=tuple(sets),
             data_root=Path(data.data_root),
             download=data.download,
         )
@@ -206,14 +207,14 @@ def stop_at_faults(launch: Launch) -> None:
         raise SystemExit(EXIT_ERROR)
 
 
-def preflight_under_slurm(config: Namespace) -> None:
-    """Check the configuration of a `fit` that is a task of a Slurm job; do nothing elsewhere.
+def preflight_under_slurm(config: Namespace, command: str) -> None:
+    """Check the configuration of a command that is a task of a Slurm job; do nothing elsewhere.
 
     Raises:
         SystemExit: with exit code 2, after a line for every fault.
     """
     if "SLURM_JOB_ID" in os.environ:
-        stop_at_faults(Launch.of(config))
+        stop_at_faults(Launch.of(config, command))
 
 
 def _number(environment: Mapping[str, str], name: str) -> int | None:

@@ -140,9 +140,8 @@ class CodecCLI(LightningCLI):
             raise UserError(essence(error)) from error
 
     def before_instantiate_classes(self) -> None:
-        """In a Slurm job: stop at what would make the training hang, before anything waits for another process."""
-        if self.command == "fit":
-            preflight_under_slurm(self.config[self.command])
+        """In a Slurm job: stop at what would make the command hang, before anything waits for another process."""
+        preflight_under_slurm(self.config[self.command], self.command)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_codec.cluster.script import Place, Resources, training_script
+from lightning_codec.cluster.grid import Axis, grid
+from lightning_codec.cluster.script import Place, Resources, sweep_script, training_script
 from tests.cluster.local_slurm import LocalSlurm, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -31,6 +32,12 @@ case ${SLURM_RESTART_COUNT:-0} in
         ;;
     1) while true; do sleep 0.1; done ;;
 esac
+"""
+# Of a sweep: `fit` makes a run folder, and says for which member.
+MEMBER = """#!/bin/bash
+root=${*: -1}
+[ "$1" = fit ] && mkdir -p "${root#*=}/version_0"
+echo "$@"
 """
 SECONDS = 300.0
 
@@ -74,3 +81,28 @@ def test_a_fault_on_one_node_ends_the_job_before_the_training(slurm: LocalSlurm,
     assert slurm.wait(job, SECONDS) == "FAILED"
     assert slurm.field(job, "ExitCode") == "2:0"
     assert not list((tmp_path / "logs").glob("*-rank*.log"))
+
+
+def test_an_array_runs_the_members_that_are_wanted(slurm: LocalSlurm, tmp_path: Path) -> None:
+    program = tmp_path / "program.sh"
+    program.write_text(MEMBER)
+    program.chmod(0o755)
+    sweep = tmp_path / "rates"
+    (sweep / "slurm").mkdir(parents=True)
+    members = grid([Axis("lmbda", ("1", "2", "3"))])
+    place = Place("rates", tmp_path, [str(program)], sweep / "slurm")
+    script = tmp_path / "job.sh"
+    script.write_text(sweep_script(place, Resources(1, 2, gpus=False, cpus_per_task=1), ["--x=1"], members, [0, 2]))
+    job = slurm.submit(script)
+    marks = [sweep / f"lmbda={value}" / "FINISHED" for value in (1, 2, 3)]
+    wait_until(lambda: marks[0].exists() and marks[2].exists(), "both members are finished", SECONDS)
+    assert not marks[1].parent.exists()
+    assert sorted(path.name for path in (sweep / "slurm").iterdir()) == [f"{job}_0.log", f"{job}_2.log"]
+    for rank in (0, 1):
+        (log,) = (sweep / "lmbda=3" / "slurm").glob(f"*-rank{rank}.log")
+        folder = sweep / "lmbda=3"
+        assert log.read_text().splitlines() == [
+            f"fit --x=1 --lmbda=3 --trainer.default_root_dir={folder}",
+            f"test --x=1 --lmbda=3 --trainer.default_root_dir={folder} "
+            f"--ckpt_path={folder}/version_0/checkpoints/last.ckpt --trainer.default_root_dir={folder}/test",
+        ]

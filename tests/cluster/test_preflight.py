@@ -236,6 +236,24 @@ def test_the_command_reports_all_faults_at_once_and_fit_does_so_under_slurm(
     assert main(["preflight", "--config", str(config), "--trainer.num_nodes", "2", "--data.eval_sets", "[kodak]"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("command", "folders", "sets"),
+    [
+        ("fit", ("train",), ("a",)),
+        ("validate", (), ("a",)),
+        ("test", (), ("b", "c")),
+        ("predict", (), ()),
+    ],
+)
+def test_each_command_needs_its_own_images(
+    command: str, folders: tuple[str, ...], sets: tuple[str, ...], tmp_path: Path
+) -> None:
+    data = ["--data.train_folders=[train]", "--data.eval_sets=[a]", "--data.test_sets=[b, c]"]
+    config = fit_configuration(["--config", str(write_config(tmp_path)), *data])
+    found = Launch.of(config, command)
+    assert (found.train_folders, found.eval_sets) == (folders, sets)
+
+
 def test_what_is_in_order_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(tmp_path)
     assert main(["preflight", "--config", str(config), "--trainer.devices", "2"]) == 0
