@@ -11,7 +11,7 @@ def run(name: str, arguments: list[str]) -> int:
         name,
         "Check what `fit` with the same arguments needs: tasks, devices and nodes of a Slurm job, the port where its "
         "processes meet, the run folder, the images. One line for every fault, all at once, and exit code 2. Under "
-        "srun every node is checked. In a Slurm job `fit`, `validate`, `test` and `predict` do the same at their start.",
+        "srun every node is checked. In a Slurm job the commands of the Trainer do the same at their start.",
         "lightning-codec preflight --config configs/experiment/base_photos.yaml --trainer.devices 4",
     )
     parser.usage = f"{parser.prog} [-h] [arguments of fit]"
