@@ -4,7 +4,9 @@ Every LightningModule of this package writes a record beside Lightning's own ent
 
     checkpoint["lightning_codec"] = {"format": 1, "module": class path, "init_args": plain values}
 
-so that the file alone says which network its weights belong to.
+so that the file alone says which network its weights belong to. `fit` adds the configuration of the whole run:
+
+    checkpoint["lightning_codec_configuration"] = {"model": ..., "data": ..., "trainer": ..., ...}
 """
 
 import json
@@ -21,6 +23,7 @@ T = TypeVar("T")
 
 RECORD_KEY = "lightning_codec"
 RECORD_FORMAT = 1
+CONFIGURATION_KEY = "lightning_codec_configuration"
 
 
 class CheckpointError(UserError):
@@ -37,6 +40,8 @@ class Checkpoint(NamedTuple):
     """its arguments, as plain values"""
     state_dict: dict[str, Tensor]
     """its weights"""
+    configuration: dict[str, Any]
+    """of the run that wrote it, as plain values; empty where there was none"""
 
 
 def make_record(module: type, init_args: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +75,9 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         raise CheckpointError(
             f"{path}: checkpoint format {record.get('format')}, this version reads {RECORD_FORMAT}: update it"
         )
-    return Checkpoint(path, record["module"], record["init_args"], content["state_dict"])
+    return Checkpoint(
+        path, record["module"], record["init_args"], content["state_dict"], content.get(CONFIGURATION_KEY, {})
+    )
 
 
 def load_weights(network: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:

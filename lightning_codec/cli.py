@@ -13,9 +13,7 @@ from typing import NamedTuple
 
 from lightning_codec import __version__
 from lightning_codec.commands.reporting import EXIT_ERROR, PROGRAM, report
-from lightning_codec.errors import UserError
-
-EXIT_INTERRUPT = 130
+from lightning_codec.errors import EXIT_INTERRUPT, UserError
 
 
 class Command(NamedTuple):
@@ -34,6 +32,11 @@ COMMANDS = (
     Command("validate", "evaluate a checkpoint on the validation sets", "training"),
     Command("test", "evaluate a checkpoint on the test sets, every image coded and decoded", "training"),
     Command("predict", "folders of images to .lcb files, or these to PNG, over all processes", "training"),
+    Command(
+        "preflight", "what would make a training hang or fail, before it starts: devices, nodes, images", "preflight"
+    ),
+    Command("slurm", "the batch script of a training, written and submitted", "slurm"),
+    Command("sweep", "a grid of trainings, as an array of Slurm jobs or in processes here, and its table", "sweep"),
     Command("compress", "images to .lcb files", "compress"),
     Command("decompress", ".lcb files to images", "decompress"),
     Command("info", "what the header of a .lcb file says", "info"),
@@ -53,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         argv: arguments after the program's name; default: those of the process.
 
     Returns:
-        The exit code: 0, 2 after an error, 130 after an interrupt.
+        The exit code: 0, 2 after an error, 130 after an interrupt, 143 of a training that was told to stop.
     """
     arguments = sys.argv[1:] if argv is None else argv
     try:

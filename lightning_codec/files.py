@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,19 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name in the same folder (made if needed), then rename it over `path`.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name in the folder of `path` (made if needed), which is renamed over `path` at the end.
 
     Raises:
-        OSError: the folder or the file cannot be written; `path` is then as it was before.
+        OSError: the folder or the file cannot be written; `path` is then as it was before, as after any exception.
     """
-    with _replacing(path) as temporary:
-        temporary.write_bytes(data)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary name in the folder of `path` (made if needed), renamed over `path` if all goes well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid4().hex}.tmp")
     try:
@@ -35,6 +30,23 @@ def _replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete the temporary files below a folder that writers which were killed have left; nobody may be writing."""
+    for path in folder.rglob(".*.tmp"):
+        if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name):
+            path.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, as `replacing`.
+
+    Raises:
+        OSError: the folder or the file cannot be written; `path` is then as it was before.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_json(path: Path, document: Mapping[str, object]) -> None:
@@ -52,7 +64,7 @@ def write_csv(path: Path, header: Iterable[object], rows: Iterable[Iterable[obje
     Rows are written as they come. File names that are not UTF-8 keep their bytes.
     """
     with (
-        _replacing(path) as temporary,
+        replacing(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")

@@ -42,7 +42,10 @@ def test_a_wrong_call_is_one_line(arguments: list[str], message: str, capsys: py
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["compress", "decompress", "info", "weights", "wandb-sync", "evaluate", "compare"])
+OURS = ["compress", "decompress", "info", "weights", "wandb-sync", "evaluate", "compare", "preflight", "slurm", "sweep"]
+
+
+@pytest.mark.parametrize("command", OURS)
 def test_every_command_of_ours_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     out = capsys.readouterr().out
@@ -121,7 +124,10 @@ def test_a_wrong_checkpoint_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
         assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["info", "--help"], ["compress", "--help"], ["comprss"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["info", "--help"], ["compress", "--help"], ["slurm", "--help"], ["sweep", "--help"], ["comprss"]],
+)
 def test_what_needs_no_network_loads_none(arguments: list[str]) -> None:
     code = (
         "import sys; from lightning_codec.cli import main; main(sys.argv[1:]); "

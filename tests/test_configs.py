@@ -1,5 +1,9 @@
 """Every configuration that is shipped can be read, makes a model, and trains."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from torchvision.utils import save_image
 from lightning_codec.checkpoint import from_plain
 from lightning_codec.cli import main
 from lightning_codec.codec import Codec
+from lightning_codec.commands.resolved import fit_configuration
 from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig
 from lightning_codec.model import CompressionModel, NetworkConfig
 
@@ -17,6 +22,13 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 EXPERIMENTS = sorted((CONFIGS / "experiment").glob("*.yaml"))
 PRESETS = sorted((CONFIGS / "model").glob("*.yaml"))
 DECODERS = sorted((CONFIGS / "decoder").glob("*.yaml"))
+# Stacked on an experiment: how and where it trains, on what, and where it is logged.
+LAYERS = [path for folder in ("trainer", "cluster", "data", "logger") for path in sorted((CONFIGS / folder).glob("*"))]
+
+
+def test_every_configuration_is_tested_here() -> None:
+    tested = {*EXPERIMENTS, *PRESETS, *DECODERS, *LAYERS, CONFIGS / "quickstart.yaml"}
+    assert tested == {path for path in CONFIGS.rglob("*") if path.is_file()}
 
 
 def preset(path: Path) -> NetworkConfig:
@@ -99,6 +111,71 @@ def test_the_quickstart_trains_tests_and_writes_pictures(tmp_path: Path) -> None
     header, row = (line.split(",") for line in rows)
     assert int(row[header.index("bytes")]) == coded.stat().st_size
     assert Codec.load(checkpoint).decompress(coded.read_bytes()).shape == (3, 256, 256)
+
+
+DDP = "ddp_find_unused_parameters_false"
+ON_THIS_MACHINE = [
+    "--trainer.accelerator=cpu",
+    "--trainer.devices=1",
+    "--trainer.num_nodes=1",
+    "--trainer.precision=32-true",
+]
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """Take back what DDP leaves behind in this process: its process group, and where that was to be found."""
+    before = dict(os.environ)
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("path", LAYERS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_layer_on_an_experiment_trains(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the loggers' folder is given from here
+    (tmp_path / "photos").mkdir()
+    save_image(torch.rand(3, 96, 96), tmp_path / "photos" / "a.png")
+    photos = ["--data.train_folders", "[photos]", "--data.eval_sets", "[photos]"] if path.stem == "photos" else []
+    train_two_steps(CONFIGS / "quickstart.yaml", tmp_path / "run", "--config", str(path), *ON_THIS_MACHINE, *photos)
+    root = tmp_path / ("runs" if path.stem in ("csv", "tensorboard") else "run")
+    checkpoint = torch.load(root / "version_0" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cpu", ("cpu", 1, 1, "32-true", "auto")),
+        ("gpu", ("gpu", 1, 1, "bf16-mixed", "auto")),
+        ("ddp", ("auto", "auto", 1, None, DDP)),
+        ("multinode", ("auto", "auto", 2, None, DDP)),
+    ],
+)
+def test_trainers_ask_for_what_their_names_say(name: str, expected: tuple[object, ...]) -> None:
+    files = (CONFIGS / "quickstart.yaml", CONFIGS / "trainer" / f"{name}.yaml")
+    trainer = fit_configuration([word for file in files for word in ("--config", str(file))]).trainer
+    asked = (trainer.accelerator, trainer.devices, trainer.num_nodes, trainer.precision, trainer.strategy)
+    assert asked == expected
+
+
+@pytest.mark.slow
+def test_ddp_trains_in_two_processes(tmp_path: Path) -> None:
+    """As `fit` in a shell: Lightning starts the second process by the command line of the first."""
+    files = (CONFIGS / "quickstart.yaml", CONFIGS / "trainer" / "ddp.yaml")
+    more = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.max_steps=2", "--data.batch_size=1"]
+    more += ["--data.samples_per_epoch=4", "--data.crop_size=64", "--data.eval_limit=1"]
+    command = [sys.executable, "-m", "lightning_codec", "fit", *(f"--config={file}" for file in files), *more]
+    result = subprocess.run(
+        [*command, f"--trainer.default_root_dir={tmp_path}"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert "global batch 2 = processes 2 x batch_size 1 x accumulate_grad_batches 1" in result.stdout
+    assert torch.load(tmp_path / "version_0/checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
+    assert [path.name for path in tmp_path.glob("version_*")] == ["version_0"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from lightning_codec.files import sha256_of, write_array, write_atomically, write_csv, write_json
+from lightning_codec.files import sha256_of, sweep, write_array, write_atomically, write_csv, write_json
 
 
 def test_a_file_is_written_with_its_folder_and_replaced(tmp_path):
@@ -59,3 +59,17 @@ def test_the_hash_of_a_file_is_the_standards(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"abc")  # FIPS 180-2, appendix B.1
     assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_a_killed_writer_has_left_is_swept_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "replace", lambda *_: os._exit(0))
+    child = os.fork()
+    if not child:
+        write_atomically(tmp_path / "sub" / "a.bin", b"one")
+    os.waitpid(child, 0)
+    for name in (".tmp", ".mine.tmp", "a.tmp"):
+        (tmp_path / name).touch()
+    assert len(os.listdir(tmp_path / "sub")) == 1
+    sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".mine.tmp", ".tmp", "a.tmp", "sub"]
+    assert os.listdir(tmp_path / "sub") == []

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_codec.callbacks.frechet import FrechetDistances
+    from lightning_codec.callbacks.global_batch import GlobalBatch
     from lightning_codec.callbacks.images import ImagePanels
+    from lightning_codec.callbacks.last_checkpoint import LastCheckpoint
     from lightning_codec.callbacks.non_finite import NonFiniteGuard
     from lightning_codec.callbacks.perceptual import PerceptualMetrics
     from lightning_codec.callbacks.png_writer import PngWriter
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = [
     "CodecProgressBar",
     "FrechetDistances",
+    "GlobalBatch",
     "ImagePanels",
+    "LastCheckpoint",
     "LcbWriter",
     "NonFiniteGuard",
     "PerceptualMetrics",
@@ -31,7 +35,9 @@ __all__ = [
 _HOMES = {
     "CodecProgressBar": "progress",
     "FrechetDistances": "frechet",
+    "GlobalBatch": "global_batch",
     "ImagePanels": "images",
+    "LastCheckpoint": "last_checkpoint",
     "LcbWriter": "predict_writer",
     "NonFiniteGuard": "non_finite",
     "PerceptualMetrics": "perceptual",

@@ -6,6 +6,7 @@ import platform
 from typing import Any
 
 from lightning_codec.commands.parser import CommandParser, positive
+from lightning_codec.errors import UserError
 
 
 def run(name: str, arguments: list[str]) -> int:
@@ -18,9 +19,10 @@ def run(name: str, arguments: list[str]) -> int:
     )
     parser.add_argument(
         "what",
-        choices=["entropy", "diffusion", "evaluation"],
+        choices=["entropy", "diffusion", "evaluation", "scaling"],
         help="entropy: latent coding and training of the entropy codec; diffusion: decoding and training of the "
-        "diffusion decoder; evaluation: the metrics in parallel processes",
+        "diffusion decoder; evaluation: the metrics in parallel processes; scaling: data-parallel training in "
+        "processes of one thread each",
     )
     parser.add_argument(
         "--repeats", type=positive, default=5, metavar="N", help="counted rounds; five images each of an evaluation (5)"
@@ -30,7 +32,7 @@ def run(name: str, arguments: list[str]) -> int:
         type=positive,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="CPU threads; of an evaluation the processes (default: all)",
+        help="CPU threads; of an evaluation and of scaling the processes (default: all)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     options = parser.parse_args(arguments)
@@ -45,7 +47,9 @@ def run(name: str, arguments: list[str]) -> int:
         "threads": options.threads,
         "torch": torch.__version__,
     }
-    measure = {"entropy": _entropy, "diffusion": _diffusion, "evaluation": _evaluation}[options.what]
+    measure = {"entropy": _entropy, "diffusion": _diffusion, "evaluation": _evaluation, "scaling": _scaling}[
+        options.what
+    ]
     result = {"machine": machine, **measure(options.repeats)}
     print(json.dumps(result, indent=2) if options.json else _table(result))
     return 0
@@ -145,6 +149,33 @@ def _evaluation(repeats: int) -> dict[str, Any]:
             "growth": growth.late / growth.early - 1,
         },
     }
+
+
+def _scaling(repeats: int) -> dict[str, Any]:
+    import torch
+
+    from lightning_codec.benchmark.diffusion import CROPS
+    from lightning_codec.benchmark.scaling import Scaling, What, scaling
+
+    def rows(measured: Scaling) -> dict[str, Any]:
+        n, images = measured.processes, measured.images
+        return {
+            "images/s of one process": images / measured.alone,
+            f"images/s of {n} processes": n * images / measured.together,
+            f"{n} / one": measured.speedup,
+            "communication, share of a step": measured.communication,
+            "gradients, bytes a step": measured.gradient_bytes,
+            "step of one alone (s)": measured.alone,
+            "step of all, nothing exchanged (s)": measured.apart,
+            "step of all (s)": measured.together,
+        }
+
+    processes = torch.get_num_threads()
+    if processes < 2:
+        raise UserError("benchmark scaling: needs at least two processes: --threads 2")
+    shape = f"{CROPS[0]} x {CROPS[2]}x{CROPS[3]} in each process"
+    parts: dict[What, str] = {"codec": "small preset", "decoder": "tiny preset"}
+    return {f"{what}, {preset}, {shape}": rows(scaling(what, processes, repeats)) for what, preset in parts.items()}
 
 
 def _table(result: dict[str, Any]) -> str:

@@ -9,11 +9,12 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from lightning_codec.data.contents import contents_of
 from lightning_codec.data.dead_leaves import DeadLeavesTrainingSet
-from lightning_codec.data.folder import FolderTrainingSet
+from lightning_codec.data.folder import FolderEvaluationSet, FolderTrainingSet
 from lightning_codec.data.inputs import InputSet
 from lightning_codec.data.kodak import download_kodak
-from lightning_codec.data.loader import TrainingLoader
+from lightning_codec.data.loader import TrainingLoader, heed_the_main_process_alone
 from lightning_codec.data.named_sets import EvaluationSet, evaluation_sets
 from lightning_codec.data.sampling import EpochSampler, ShardSampler
 from lightning_codec.data.types import NamedImage, PredictInput
@@ -125,6 +126,19 @@ class CompressionDataModule(LightningDataModule):
         """Names of the current stage's image sets (after `setup`), in the order of `dataloader_idx`."""
         return [entry.name for entry in self._evaluation]
 
+    def contents(self) -> dict[str, Any]:
+        """What the training folders and evaluation sets hold (after `setup`), by their names; see `contents_of`."""
+        train = {}
+        if isinstance(self._train, FolderTrainingSet):
+            for folder in map(Path, self.train_folders or []):
+                train[str(folder)] = contents_of((p for p in self._train.paths if p.is_relative_to(folder)), folder)
+        evaluation = {
+            name: contents_of(images.paths, images.root)
+            for name, images in self._evaluation
+            if isinstance(images, FolderEvaluationSet)
+        }
+        return {"train": train, "evaluation": evaluation}
+
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Batches float32 [batch_size, 3, crop_size, crop_size], from where a resumed run stopped."""
         if self._train is None:
@@ -141,6 +155,7 @@ class CompressionDataModule(LightningDataModule):
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
+            worker_init_fn=heed_the_main_process_alone,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )

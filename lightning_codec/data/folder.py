@@ -110,7 +110,7 @@ class FolderEvaluationSet(Dataset[NamedImage]):
     """
 
     def __init__(self, root: Path, paths: Sequence[Path]) -> None:
-        self.paths = list(paths)
+        self.root, self.paths = root, list(paths)
         self.names = [path.relative_to(root).as_posix() for path in self.paths]
 
     def __len__(self) -> int:

@@ -1,6 +1,8 @@
 """The training data loader."""
 
 import logging
+import signal
+from types import FrameType
 
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -30,3 +32,18 @@ class TrainingLoader(DataLoader[Tensor]):
         for key, now in self.state_dict().items():
             if state.get(key) != now:
                 logger.warning("resumed with another training order: %s was %s and is now %s", key, state.get(key), now)
+
+
+def heed_the_main_process_alone(worker: int) -> None:
+    """For `worker_init_fn`: ignore signals that a cluster or a terminal sends to every process of a job.
+
+    The main process finishes its step on them and writes a checkpoint, for which it needs its workers. They leave when
+    it does. As it may have to end a worker that hangs, SIGTERM is ignored once only.
+    """
+    for signum in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(signum, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _not_again)
+
+
+def _not_again(signum: int, frame: FrameType | None) -> None:
+    signal.signal(signum, signal.SIG_DFL)

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -105,14 +106,23 @@ class HistoryLogger(Logger):
             file.write(_line(entry))
 
     @rank_zero_only
-    def rewind(self, step: int) -> None:
+    def rewind(self, step: int, evaluate: bool = False) -> list[Entry]:
         """Drop what lies after `step` optimiser steps: a training goes on from there. At 0 nothing is kept.
 
-        Lightning counts training steps from 0: what the next one will log under `step` is dropped, and what an
-        evaluation of the weights has logged under it is kept.
+        Lightning counts training steps from 0: what the next one will log under `step` is dropped. What an evaluation
+        of the weights has logged under it is kept, unless the training begins with this evaluation.
+
+        Args:
+            step: optimiser steps that are done.
+            evaluate: the evaluation at this step will come again.
+
+        Returns:
+            What is kept.
         """
         entries = read_history(self.folder) if self._earlier is None else self._earlier
-        self._write(e for e in entries if e.step < step or (e.step == step > 0 and e.of_evaluation))
+        kept = [e for e in entries if e.step < step or (e.step == step > 0 and e.of_evaluation and not evaluate)]
+        self._write(kept)
+        return kept
 
     def _write(self, entries: Iterable[Entry]) -> None:
         write_atomically(self.folder / HISTORY, "".join(map(_line, entries)).encode())
@@ -120,13 +130,42 @@ class HistoryLogger(Logger):
 
 
 class HistoryRewind(pl.Callback):
-    """Takes the history back to the step from which a training starts, however it was told to resume."""
+    """Takes the history back to the step from which a training starts, however it was told to resume.
+
+    `metrics.csv`, which Lightning's CSV logger begins anew, is filled from it.
+    """
+
+    def __init__(self) -> None:
+        self._done = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The Trainer has restored its counters, and the sanity check has logged nothing."""
+        validates = trainer.fit_loop.epoch_loop.val_loop.restarted_mid_evaluation
+        self._done = True
         for logger in trainer.loggers:
             if isinstance(logger, HistoryLogger):
-                logger.rewind(trainer.global_step)
+                _fill(trainer, logger.rewind(trainer.global_step, validates))
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A training that had come to its end before has not started again; its numbers stay."""
+        for logger in trainer.loggers:
+            if isinstance(logger, HistoryLogger) and not self._done and trainer.is_global_zero:
+                _fill(trainer, continued_history(logger.folder, None))
+
+
+def _fill(trainer: pl.Trainer, entries: Iterable[Entry] | None) -> None:
+    """Hand numbers to the CSV loggers of the first process."""
+    for logger in trainer.loggers:
+        if isinstance(logger, CSVLogger) and trainer.is_global_zero:
+            for entry in entries or ():
+                if entry.metrics:
+                    logger.log_metrics({**entry.metrics, **_counted(entry)}, entry.step)
+            logger.save()
+
+
+def _counted(entry: Entry) -> dict[str, float]:
+    """The epoch as the integer that it was."""
+    return {"epoch": int(entry.metrics["epoch"])} if "epoch" in entry.metrics else {}
 
 
 def read_history(folder: Path) -> list[Entry]:

@@ -1,5 +1,8 @@
+import hashlib
 import json
+import platform
 import re
+import socket
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -15,13 +18,16 @@ from lightning_codec.callbacks import (
     CodecProgressBar,
     FrechetDistances,
     ImagePanels,
+    LastCheckpoint,
     LcbWriter,
     NonFiniteGuard,
     PerceptualMetrics,
     RateDistortion,
 )
+from lightning_codec.checkpoint import read_checkpoint
 from lightning_codec.cli import main
-from lightning_codec.commands.training import CodecCLI, essence
+from lightning_codec.commands.training import CodecCLI
+from lightning_codec.commands.training_arguments import changes_since, essence
 from lightning_codec.errors import UserError
 
 NETWORK = """
@@ -80,7 +86,7 @@ def init_args(version: str) -> dict[str, object]:
 
 
 def newest() -> str:
-    return max(Path("runs").iterdir(), key=lambda path: int(path.name.removeprefix("version_"))).name
+    return max(Path("runs").glob("version_*"), key=lambda path: int(path.name.removeprefix("version_"))).name
 
 
 def test_fit_leaves_a_complete_run_folder_and_names_its_checkpoint(trained: str) -> None:
@@ -89,7 +95,80 @@ def test_fit_leaves_a_complete_run_folder_and_names_its_checkpoint(trained: str)
     assert checkpoint["global_step"] == 3
     names = {path.relative_to("runs/version_0").as_posix() for path in Path("runs/version_0").rglob("*.*")}
     files = {"config.yaml", "metrics.csv", "history.jsonl", "checkpoints/best.ckpt", "metrics/validate_photos.csv"}
+    files |= {"manifest.json"}
     assert files | {"panels/photos/p_step-2.png"} <= names
+
+
+def test_the_same_command_again_says_that_the_run_is_finished(trained: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(Path("runs").rglob("*"))
+    assert main(["fit", "--config", "experiment/exp.yaml"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("runs/version_0: this run is finished (step 3)")
+    assert sorted(Path("runs").rglob("*")) == before
+
+
+def test_the_manifest_says_what_was_trained_with_what_and_repeats_it(
+    trained: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = json.loads(Path("runs/version_0/manifest.json").read_text())
+    assert manifest["configuration"] == config("version_0")
+    assert manifest["finished"]["step"] == 3
+    photos = Path("photos/p.png").stat().st_size
+    digest = hashlib.sha256(f"p.png\0{photos}\n".encode()).hexdigest()
+    assert manifest["data"] == {"train": {}, "evaluation": {"photos": {"files": 1, "bytes": photos, "sha256": digest}}}
+    (start,) = manifest["starts"]
+    assert (start["step"], start["seed"]) == (0, "0")
+    assert start["versions"]["torch"] == torch.__version__
+    assert start["versions"]["python"] == platform.python_version()
+    (process,) = start["processes"]
+    assert (process["host"], process["threads"]) == (socket.gethostname(), torch.get_num_threads())
+
+    repeat = ["fit", "--from-manifest", "runs/version_0/manifest.json", "--trainer.default_root_dir", "repeated"]
+    assert main(repeat) == 0
+    weights = [torch.load(f"{run}/version_0/checkpoints/last.ckpt", weights_only=True) for run in ("runs", "repeated")]
+    for name, value in weights[0]["state_dict"].items():
+        assert torch.equal(value, weights[1]["state_dict"][name]), name
+    capsys.readouterr()
+    assert main(repeat) == 0
+    assert "repeated/version_0: this run is finished" in capsys.readouterr().out
+    assert main([*repeat, "--model.init_args.lmbda=0.5", "--trainer.max_steps=1"]) == 0
+    changed = json.loads(Path("repeated/version_1/manifest.json").read_text())
+    assert changed["configuration"]["model"]["init_args"]["lmbda"] == 0.5
+    assert changed["repeats"] == str(Path("runs/version_0/manifest.json").absolute())
+
+
+def test_settings_beat_the_checkpoint_and_what_they_change_is_said(
+    trained: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = "runs/version_0/checkpoints/last.ckpt"
+    root = ["--trainer.default_root_dir", "longer"]
+    arguments = [*root, "--model.init_args.optimizer.lr", "1e-5", "--trainer.max_steps", "4"]
+    assert main(["fit", "--config", "experiment/exp.yaml", "--ckpt_path", checkpoint, *arguments]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("changed since the checkpoint: ")]
+    assert {line.removeprefix("changed since the checkpoint: ") for line in said} == {
+        'trainer.default_root_dir: "runs" -> "longer"',
+        "trainer.max_steps: 3 -> 4",
+        "model.init_args.optimizer.lr: 0.001 -> 1e-05",
+    }
+    state = torch.load("longer/version_0/checkpoints/last.ckpt", weights_only=True)
+    assert state["global_step"] == 4
+    assert {group["initial_lr"] for group in state["optimizer_states"][0]["param_groups"]} == {1e-5}
+    assert {group["lr"] for group in state["optimizer_states"][0]["param_groups"]} == {1e-5 * (5 / 200)}
+    # the numbers of the steps before are there as well
+    rows = Path("longer/version_0/metrics.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows if row.split(",")[3]] == [
+        ["epoch", "step"], ["0", "0"], ["0", "1"], ["1", "2"], ["1", "3"]
+    ]  # fmt: skip
+
+
+def test_without_a_recorded_configuration_the_model_is_compared(trained: str) -> None:
+    checkpoint = read_checkpoint("runs/version_0/checkpoints/last.ckpt")
+    assert changes_since(checkpoint, config("version_0")) == []
+    old = checkpoint._replace(configuration={})
+    assert changes_since(old, config("version_0")) == []
+    changed = config("version_0")
+    changed["model"]["init_args"]["lmbda"] = 0.5  # type: ignore[index]
+    assert changes_since(old, changed) == ["model.init_args.lmbda: 0.01 -> 0.5"]
 
 
 def test_a_network_is_read_from_a_file_named_relative_to_the_experiment(trained: str) -> None:
@@ -100,7 +179,8 @@ def test_a_network_is_read_from_a_file_named_relative_to_the_experiment(trained:
 
 def test_a_checkpoint_is_tested_without_any_configuration_of_the_model(trained: str) -> None:
     checkpoint = "--ckpt_path=runs/version_0/checkpoints/last.ckpt"
-    assert main(["test", checkpoint, "--data.eval_sets", "[photos]", "--trainer.accelerator", "cpu"]) == 0
+    more = ["--data.eval_sets", "[photos]", "--frechet.test", "[frechet_vgg64]", "--trainer.accelerator", "cpu"]
+    assert main(["test", checkpoint, *more]) == 0
     version = newest()
     assert version != "version_0"
     assert init_args(version) == init_args("version_0")
@@ -171,6 +251,7 @@ FORCED = {
     LcbWriter,
     CodecProgressBar,
     ModelCheckpoint,
+    LastCheckpoint,
 }
 
 
@@ -187,11 +268,12 @@ def test_a_later_list_of_callbacks_drops_none_of_the_projects_own(workplace: Pat
 
 
 @pytest.mark.parametrize(
-    ("switch", "missing"), [("enable_progress_bar", CodecProgressBar), ("enable_checkpointing", ModelCheckpoint)]
+    ("switch", "missing"),
+    [("enable_progress_bar", {CodecProgressBar}), ("enable_checkpointing", {ModelCheckpoint, LastCheckpoint})],
 )
-def test_a_switch_of_the_trainer_turns_its_callback_off(switch: str, missing: type) -> None:
+def test_a_switch_of_the_trainer_turns_its_callbacks_off(switch: str, missing: set[type]) -> None:
     kinds = {type(callback) for callback in parsed(f"--trainer.{switch}", "false").callbacks}  # type: ignore[attr-defined]
-    assert kinds & FORCED == FORCED - {missing}
+    assert kinds & FORCED == FORCED - missing
 
 
 def test_the_logger_is_a_csv_file_unless_one_is_configured() -> None:
@@ -221,7 +303,7 @@ def test_a_terminated_training_is_no_success(monkeypatch: pytest.MonkeyPatch) ->
 def test_checkpoints_follow_the_validation_loss() -> None:
     checkpoint = parsed().checkpoint_callback
     assert isinstance(checkpoint, ModelCheckpoint)
-    assert (checkpoint.monitor, checkpoint.mode, checkpoint.save_last) == ("val/loss", "min", True)
+    assert (checkpoint.monitor, checkpoint.mode, checkpoint.filename) == ("val/loss", "min", "best")
     assert parsed("--checkpoint.mode", "max").checkpoint_callback.mode == "max"  # type: ignore[union-attr]
 
 
@@ -247,6 +329,12 @@ def test_checkpoints_follow_the_validation_loss() -> None:
         (["--perceptual.test", "[lpips]"], "perceptual.test"),
         (["--trainer.logger", "false", "--wandb.mode", "offline"], "wandb.mode is offline: it needs the folder"),
         (["--wandb.mode", "sometimes"], "wandb.mode"),
+        (["--checkpoint.save_last", "true"], "checkpoint.save_last: last.ckpt is written anyway"),
+        (["--checkpoint.save_top_k", "2"], "all would be called best.ckpt"),
+        (["--last.every_n_steps", "0"], "last.every_n_steps is 0"),
+        (["--from-manifest", "none.json"], "none.json: no such file"),
+        (["--from-manifest", "typo.yaml"], "typo.yaml: not the manifest of a run"),
+        (["--from-manifest"], "expected one argument"),
     ],
 )
 def test_what_is_wrong_is_one_line(

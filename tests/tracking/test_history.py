@@ -97,6 +97,12 @@ def test_rewinding_drops_what_a_training_from_that_step_will_log(step: int, kept
     assert [entry.step for entry in read_history(tmp_path)] == kept
 
 
+def test_a_validation_that_comes_again_is_dropped_with_what_follows(tmp_path: Path) -> None:
+    written(tmp_path)
+    assert [entry.step for entry in HistoryLogger(tmp_path, ENTRIES).rewind(3, evaluate=True) or []] == [1]
+    assert [entry.step for entry in read_history(tmp_path)] == [1]
+
+
 def test_a_resumed_training_repeats_no_step_and_a_new_one_begins(tmp_path: Path) -> None:
     data = StubData({"kodak": [("a.png", 8, 8, 50)]}, [torch.rand(1, 3, 4, 4)] * 10)
 
