@@ -84,7 +84,13 @@ def test_an_original_is_seen_once_by_a_metric(alex: PerceptualDistance, monkeypa
     x_hat, x = images()
     fresh = PerceptualDistance("stlpips-alex")
     recall, seen = cast("Any", fresh._network.net).forward, []
-    monkeypatch.setattr(recall, "_forward", lambda z, f=recall._forward: seen.append(z) or f(z))
+    trunk = recall._forward
+
+    def watched(picture: Tensor) -> object:
+        seen.append(picture)
+        return trunk(picture)
+
+    monkeypatch.setattr(recall, "_forward", watched)
     others = [(x_hat * share).clamp(0, 1) for share in (1.0, 0.9, 0.8)]
     with torch.no_grad():
         distances = [fresh(other, x) for other in others]

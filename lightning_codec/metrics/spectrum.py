@@ -70,7 +70,8 @@ def power_spectrum(luma: Tensor) -> Tensor:
     blocks = blocks - blocks.mean((-2, -1), keepdim=True)
     window = torch.hann_window(BLOCK, periodic=True, dtype=torch.float64, device=luma.device)
     spectra = torch.fft.fft2(blocks * window[:, None] * window).abs().square()
-    return spectra.mean((0, 1)) / window.square().sum() ** 2
+    spectrum: Tensor = spectra.mean((0, 1)) / window.square().sum() ** 2
+    return spectrum
 
 
 def ring_power(spectrum: Tensor) -> Tensor:

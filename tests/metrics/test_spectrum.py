@@ -35,7 +35,8 @@ GRIDS = {
 
 def grid(name: str, height: int, width: int) -> Tensor:
     y, x = torch.arange(height)[:, None].double(), torch.arange(width).double()
-    return GRIDS[name](y, x)
+    pattern: Tensor = GRIDS[name](y, x)
+    return pattern
 
 
 def test_the_luminance_is_that_of_bt601_in_grey_levels() -> None:
