@@ -137,14 +137,23 @@ class HistoryRewind(pl.Callback):
 
     def __init__(self) -> None:
         self._done = False
+        self._counted = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The Trainer has restored its counters, and the sanity check has logged nothing."""
         validates = trainer.fit_loop.epoch_loop.val_loop.restarted_mid_evaluation
-        self._done = True
+        self._done, self._counted = True, False
         for logger in trainer.loggers:
             if isinstance(logger, HistoryLogger):
                 _fill(trainer, logger.rewind(trainer.global_step, validates))
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        """Have the loggers count on from there: where epochs became longer, the Trainer would be one step behind."""
+        if not self._counted:
+            trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+            self._counted = True
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A training that had come to its end before has not started again; its numbers stay."""
