@@ -14,6 +14,7 @@ import yaml
 from lightning_codec.cli import COMMANDS, main
 from lightning_codec.commands import evaluate
 from lightning_codec.commands.training import CodecCLI
+from lightning_codec.commands.training_arguments import Arguments
 
 try:
     import tomllib
@@ -56,7 +57,7 @@ def parse(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     name, rest = arguments[0], arguments[1:]
     module = {command.name: command.module for command in COMMANDS}[name]
     if module == "training":
-        monkeypatch.setattr("lightning_codec.commands.training.with_model_of_checkpoint", stub_model)
+        monkeypatch.setattr("lightning_codec.commands.training.complete", stub_model)
         ParsedOnly(name, rest)
     elif name == "evaluate":
         options = evaluate._parser(name).parse_args(rest)
@@ -68,14 +69,14 @@ def parse(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         assert main([name, "--help"]) == 0
 
 
-def stub_model(command: str, arguments: list[str]) -> list[str]:
+def stub_model(command: str, arguments: list[str]) -> Arguments:
     """Put a model where that of a checkpoint would be, and leave the checkpoint out: there is none."""
     if "--ckpt_path" not in arguments:
-        return [command, *arguments]
+        return Arguments([command, *arguments], None, None)
     at = arguments.index("--ckpt_path")
     model = ["--model", "lightning_codec.modules.EntropyModelModule", "--model.lmbda", "0.01"]
     model += ["--model.network", "configs/model/tiny.yaml"]
-    return [command, *model, *arguments[:at], *arguments[at + 2 :]]
+    return Arguments([command, *model, *arguments[:at], *arguments[at + 2 :]], None, None)
 
 
 def test_hadolint_finds_nothing() -> None:
