@@ -16,6 +16,8 @@ from lightning_codec.runs.signals import SignalWatch, Stopped
 
 LAST = Path("checkpoints") / "last.ckpt"
 IN_FIRST_IMAGE = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+NO_IMAGE = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
+VALIDATION = "epoch_loop.val_loop.batch_progress"
 
 
 class LastCheckpoint(Checkpoint):
@@ -94,7 +96,7 @@ class LastCheckpoint(Checkpoint):
             return
         # as within the first image, where the Trainer begins the whole validation again
         for count in ("total", "current"):
-            self._counters["epoch_loop.val_loop.batch_progress"][count] = IN_FIRST_IMAGE
+            self._counters[VALIDATION][count] = IN_FIRST_IMAGE
         self._write(trainer)
         self._stop_if_asked(trainer)
 
@@ -134,6 +136,11 @@ class LastCheckpoint(Checkpoint):
         between_steps = not trainer.sanity_checking and not trainer.fit_loop._should_accumulate()
         self._counters = copy.deepcopy(trainer.fit_loop.state_dict()) if between_steps else None
         self._epoch = trainer.current_epoch
+        if self._counters is not None:
+            # A run that goes on would count the images of the last validation as seen in its first one; and of a
+            # validation that came again the total says for ever that one is in work.
+            for count in ("total", "current"):
+                self._counters[VALIDATION][count] = NO_IMAGE
 
     def _due(self, trainer: pl.Trainer) -> bool:
         step = trainer.global_step
