@@ -1,6 +1,8 @@
 """One Weights & Biases run for each job: its id in the run folder, its steps explicit, its media within a budget."""
 
 import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -100,6 +102,12 @@ class WandbRun(WandbLogger):
         self._folder = folder
         self._media_left = config.media - media
         self._full = False
+        self._lost = False
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log numbers."""
+        self._send(lambda: super(WandbRun, self).log_metrics(metrics, step))
 
     @rank_zero_only
     def log_entry(self, entry: Entry) -> None:
@@ -111,7 +119,17 @@ class WandbRun(WandbLogger):
             entry = Entry(entry.step, entry.metrics)
         self._media_left -= entry.media
         if entry.metrics or entry.media:
-            self.experiment.log(wandb_values(entry, self._folder))
+            self._send(lambda: self.experiment.log(wandb_values(entry, self._folder)))
+
+    def _send(self, log: Callable[[], object]) -> None:
+        """Log, unless wandb's process is gone: a signal to a whole job ends it first. The training needs it not."""
+        if self._lost:
+            return
+        try:
+            log()
+        except OSError as error:
+            self._lost = True
+            rank_zero_warn(f"wandb: lost ({error}); history.jsonl has everything, see lightning-codec wandb-sync")
 
 
 def wandb_values(entry: Entry, folder: Path) -> dict[str, Any]:
@@ -151,4 +169,5 @@ def finish(failed: bool) -> None:
     """End the run of this process, if there is one: Lightning leaves it open, and the next job would log into it."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
-        wandb.finish(exit_code=int(failed))
+        with suppress(OSError):  # its process is gone already
+            wandb.finish(exit_code=int(failed))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from lightning_codec.errors import UserError
 from lightning_codec.tracking.history import Entry, Picture, Table
-from lightning_codec.tracking.wandb_run import RUN_ID, WandbConfig, WandbRun, settled_run_id, wandb_values
+from lightning_codec.tracking.wandb_run import RUN_ID, WandbConfig, WandbRun, finish, settled_run_id, wandb_values
 
 wandb = pytest.importorskip("wandb")
 
@@ -75,3 +75,23 @@ def test_the_id_is_the_folders_else_that_of_what_is_resumed_else_new(tmp_path: P
 def test_a_negative_budget_is_refused() -> None:
     with pytest.raises(UserError, match="media is -1"):
         WandbConfig(media=-1)
+
+
+def test_a_training_goes_on_without_the_process_of_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal to all processes of a job ends it before the training has written its checkpoint."""
+    run = WandbRun(WandbConfig(mode="offline"), tmp_path, "abcd1234", {})
+    run.log_metrics({"train/loss": 1.0}, 0)
+    calls = []
+
+    def broken(*args: object, **kwargs: object) -> None:
+        calls.append(args)
+        raise ConnectionResetError("Connection lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run.experiment, "log", broken)
+        with pytest.warns(UserWarning, match=r"wandb: lost \(Connection lost\); history.jsonl has everything"):
+            run.log_metrics({"train/loss": 1.0}, 1)
+        run.log_metrics({"train/loss": 1.0}, 2)
+        run.log_entry(Entry(3, {"val/loss": 1.0}))
+    assert len(calls) == 1
+    finish(failed=True)
