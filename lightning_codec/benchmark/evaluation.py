@@ -16,12 +16,12 @@ from lightning_codec.data.named_sets import evaluation_set
 from lightning_codec.evaluation.engine import Workplace, evaluate
 from lightning_codec.evaluation.measures import Measures
 from lightning_codec.evaluation.plan import Plan, plan_units, source_images
-from lightning_codec.evaluation.provenance import provenance
 from lightning_codec.evaluation.settings import BaselineRequest, CodecSetting, resolve
 from lightning_codec.evaluation.store import Store
 from lightning_codec.evaluation.units import Bench, SourceImage, Unit
 from lightning_codec.evaluation.workers import Outcome
 from lightning_codec.images import from_uint8, write_png
+from lightning_codec.provenance import provenance
 
 METRICS = ("psnr", "ms_ssim", "stlpips_alex", "stlpips_vgg", "frechet_vgg64")
 SIDE = 640  # pixels: about as many as an image of Kodak has

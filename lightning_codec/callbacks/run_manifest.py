@@ -13,7 +13,7 @@ import torch
 
 from lightning_codec.callbacks.gathering import gather
 from lightning_codec.checkpoint import CONFIGURATION_KEY
-from lightning_codec.evaluation.provenance import provenance
+from lightning_codec.provenance import provenance
 from lightning_codec.runs.manifest import MANIFEST, Manifest, read_manifest
 
 JOB_VARIABLES = (

@@ -51,10 +51,10 @@ def run(name: str, arguments: list[str]) -> int:
     from lightning_codec.evaluation.measures import Measures
     from lightning_codec.evaluation.output import write_output
     from lightning_codec.evaluation.plan import source_images
-    from lightning_codec.evaluation.provenance import provenance
     from lightning_codec.evaluation.results import Origin, choose_anchor, summarize
     from lightning_codec.evaluation.settings import resolve
     from lightning_codec.evaluation.store import Store
+    from lightning_codec.provenance import provenance
 
     measures = Measures.named(options.metrics)
     published = read_published(options.reference) if options.reference else []

@@ -7,7 +7,7 @@ from jsonargparse import Namespace
 from lightning_codec.commands.training import CodecCLI
 
 
-class _Resolved(CodecCLI):
+class ResolvedCLI(CodecCLI):
     """Parses and stops."""
 
     def _set_seed(self) -> None:
@@ -29,5 +29,5 @@ def fit_configuration(arguments: Sequence[str]) -> Namespace:
     Raises:
         UserError: a configuration file is missing, a key misspelt, a value of the wrong type.
     """
-    config: Namespace = _Resolved("fit", list(arguments)).config["fit"]
+    config: Namespace = ResolvedCLI("fit", list(arguments)).config["fit"]
     return config

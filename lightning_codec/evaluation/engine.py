@@ -14,12 +14,12 @@ from lightning_codec.errors import EXIT_TERMINATED
 from lightning_codec.evaluation.curves import natural_key
 from lightning_codec.evaluation.measures import Measures, MetricFacts, facts
 from lightning_codec.evaluation.plan import Plan, longest_first, plan_units
-from lightning_codec.evaluation.provenance import Provenance
 from lightning_codec.evaluation.records import Record
 from lightning_codec.evaluation.settings import CodecSetting
 from lightning_codec.evaluation.store import Store
 from lightning_codec.evaluation.units import Bench, CodedUnit, DistanceUnit, OriginalUnit, SourceImage, Unit
 from lightning_codec.evaluation.workers import Outcome, Pool
+from lightning_codec.provenance import Provenance
 
 
 class Watcher(Protocol):

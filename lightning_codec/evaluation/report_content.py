@@ -6,9 +6,9 @@ from typing import NamedTuple
 from lightning_codec.evaluation.bd_rate import BDRow
 from lightning_codec.evaluation.curves import Curve
 from lightning_codec.evaluation.measures import MetricFacts
-from lightning_codec.evaluation.provenance import Provenance
 from lightning_codec.evaluation.report_pictures import PictureSet
 from lightning_codec.metrics.suite import Value
+from lightning_codec.provenance import Provenance
 
 
 class TableRow(NamedTuple):

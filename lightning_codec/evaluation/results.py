@@ -9,10 +9,10 @@ from lightning_codec.errors import UserError
 from lightning_codec.evaluation.bd_rate import BDRow, Method, bd_table
 from lightning_codec.evaluation.curves import Curve, SettingMeans, curves, setting_means
 from lightning_codec.evaluation.engine import Measured, SetDistance
-from lightning_codec.evaluation.provenance import Provenance
 from lightning_codec.evaluation.records import write_records
 from lightning_codec.files import write_csv, write_json
 from lightning_codec.metrics.rows import BPP_PROTOCOL
+from lightning_codec.provenance import Provenance
 
 BD_METHOD: Method = "akima"
 DEFAULT_ANCHOR = "jpeg"

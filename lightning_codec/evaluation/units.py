@@ -15,12 +15,12 @@ from torch import Tensor
 from lightning_codec.errors import UserError
 from lightning_codec.evaluation.baselines import BaselineCodec
 from lightning_codec.evaluation.measures import Instruments, Measures
-from lightning_codec.evaluation.provenance import Provenance
 from lightning_codec.evaluation.settings import CodecSetting
 from lightning_codec.evaluation.store import Store
 from lightning_codec.images import read_image, to_uint8
 from lightning_codec.metrics.features import Features, SetMetricName
 from lightning_codec.metrics.sets import set_distance
+from lightning_codec.provenance import Provenance
 
 ENGINE_VERSION = 1
 """Changes when the same unit would give another result."""

@@ -13,7 +13,7 @@ import yaml
 
 from lightning_codec.cli import COMMANDS, main
 from lightning_codec.commands import evaluate
-from lightning_codec.commands.training import CodecCLI
+from lightning_codec.commands.resolved import ResolvedCLI
 from lightning_codec.commands.training_arguments import Arguments
 
 try:
@@ -42,23 +42,13 @@ def compose(name: str = "compose.yaml") -> dict[str, Any]:
     return content
 
 
-class ParsedOnly(CodecCLI):
-    """Parses and makes nothing."""
-
-    def instantiate_classes(self) -> None:
-        pass
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        pass
-
-
 def parse(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Parse a command line of ours with its real parser; fail where that refuses."""
     name, rest = arguments[0], arguments[1:]
     module = {command.name: command.module for command in COMMANDS}[name]
     if module == "training":
         monkeypatch.setattr("lightning_codec.commands.training.complete", stub_model)
-        ParsedOnly(name, rest)
+        ResolvedCLI(name, rest)
     elif name == "evaluate":
         options = evaluate._parser(name).parse_args(rest)
         for text in options.model:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from lightning_codec.evaluation.engine import CodedImage, Measured, SetDistance
 from lightning_codec.evaluation.measures import MetricFacts
-from lightning_codec.evaluation.provenance import Provenance
 from lightning_codec.evaluation.records import Record
 from lightning_codec.evaluation.results import Origin
 from lightning_codec.evaluation.units import SourceImage
 from lightning_codec.metrics.protocol import Protocol
+from lightning_codec.provenance import Provenance
 from tests.evaluation.fakes import coarse
 
 PSNR = MetricFacts("psnr", "PSNR (dB)", Protocol("psnr-v1", "decibels"), True, False)

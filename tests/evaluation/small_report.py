@@ -7,11 +7,11 @@ from torch import Tensor
 from lightning_codec.evaluation.bd_rate import BDRow
 from lightning_codec.evaluation.curves import Curve, Point
 from lightning_codec.evaluation.measures import MetricFacts
-from lightning_codec.evaluation.provenance import Provenance
 from lightning_codec.evaluation.report import DecodedPicture, PictureSet, ReportContent, SetRow, TableRow
 from lightning_codec.images import write_png
 from lightning_codec.metrics.protocol import Protocol
 from lightning_codec.metrics.suite import Value
+from lightning_codec.provenance import Provenance
 from tests.evaluation.pictures import picture
 
 HOSTILE = """<b>&"'.png"""

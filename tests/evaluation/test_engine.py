@@ -11,12 +11,12 @@ from lightning_codec.evaluation import engine
 from lightning_codec.evaluation.engine import Measured, Workplace, evaluate
 from lightning_codec.evaluation.measures import Measures
 from lightning_codec.evaluation.plan import source_images
-from lightning_codec.evaluation.provenance import Provenance
 from lightning_codec.evaluation.settings import CodecSetting
 from lightning_codec.evaluation.store import Store
 from lightning_codec.images import ImageError, read_image, to_uint8, write_png
 from lightning_codec.metrics.psnr import psnr
 from lightning_codec.metrics.sets import set_distance
+from lightning_codec.provenance import Provenance
 from tests.evaluation.fakes import CoarseCodec, FakeMeasures, InlinePool, Log, coarse
 from tests.evaluation.pictures import picture, write_pictures
 

@@ -16,10 +16,10 @@ from lightning_codec.errors import EXIT_TERMINATED
 from lightning_codec.evaluation.engine import Measured, Workplace, evaluate
 from lightning_codec.evaluation.measures import Measures
 from lightning_codec.evaluation.plan import source_images
-from lightning_codec.evaluation.provenance import Provenance
 from lightning_codec.evaluation.results import Origin, summarize, write_tables
 from lightning_codec.evaluation.settings import BaselineRequest, CodecSetting, ModelRequest, resolve
 from lightning_codec.evaluation.store import Store
+from lightning_codec.provenance import Provenance
 from tests.evaluation.fakes import FakeMeasures, Log, coarse
 from tests.evaluation.pictures import write_pictures
 from tests.tiny import tiny_compression_model, tiny_denoiser, write_diffusion_checkpoint

@@ -7,9 +7,9 @@ import pytest
 from lightning_codec.errors import UserError
 from lightning_codec.evaluation.curves import Curve, Point
 from lightning_codec.evaluation.engine import Measured
-from lightning_codec.evaluation.provenance import provenance
 from lightning_codec.evaluation.records import read_records
 from lightning_codec.evaluation.results import choose_anchor, summarize, write_tables
+from lightning_codec.provenance import provenance
 from tests.evaluation.made_up import ORIGIN, made_up
 
 
