@@ -173,6 +173,21 @@ def test_killed_anywhere_a_training_goes_on_where_it_was(
         assert len(killed.logger.rows) + len(rows) >= len(whole.logger.rows), hook
 
 
+@pytest.mark.parametrize("again", [("train_batch_start", 3), ("train_batch_end", 1), ("validation_start", 2)])
+def test_killed_once_more_after_a_validation_that_came_again(again: tuple[str, int]) -> None:
+    """Neither is the next validation cut short, nor is a later start taken for one within a validation."""
+    settings = {"samples": 4, "max_steps": 11, "max_epochs": -1}
+    whole = Training(settings).module
+    LAST.unlink()
+    Training(settings, [KillAt("validation_end", 1)])
+    killed = Training(settings, [KillAt(*again)], resume=True).module
+    assert killed.validated[:3] == whole.validated[:3]
+    resumed = Training(settings, resume=True).module
+    assert resumed.validated == whole.validated[3:]
+    assert resumed.trained == whole.trained[len(whole.trained) - len(resumed.trained) :]
+    assert torch.equal(resumed.weight, whole.weight)
+
+
 @pytest.mark.parametrize("step", [1, 3])
 def test_a_signal_lets_the_step_end_and_stops_before_the_next_or_before_the_validation(step: int) -> None:
     settings = {"samples": 4, "max_steps": 7, "max_epochs": -1}

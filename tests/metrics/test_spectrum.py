@@ -68,6 +68,12 @@ def test_a_wave_lies_in_its_ring() -> None:
         assert float(power[index] / power.sum()) > 0.8  # a wave is three bins wide, a ring two
 
 
+def test_the_period_of_two_pixels_is_in_the_last_ring() -> None:
+    for name in ("vertical", "horizontal"):
+        spectrum = power_spectrum(grid(name, 64, 64))
+        assert float(ring_power(spectrum)[7] / spectrum.sum()) > 0.6  # the rest leaks into the corners
+
+
 def test_white_noise_fills_the_rings_by_their_areas_and_has_no_peaks() -> None:
     spectrum = sum(power_spectrum(noise(512, 512, seed=seed)) for seed in range(4))
     assert isinstance(spectrum, Tensor)
