@@ -1,5 +1,6 @@
 """What callbacks share that show pictures of evaluated images: when, where to, and how many."""
 
+from abc import ABC, abstractmethod
 from pathlib import PurePosixPath
 from typing import Any, ClassVar, cast
 
@@ -14,7 +15,7 @@ from lightning_codec.tracking.history import Picture
 from lightning_codec.tracking.publishing import publish
 
 
-class PictureCallback(EvaluationCallback):
+class PictureCallback(EvaluationCallback, ABC):
     """Shows the first images of every set at validation and test, as pictures that the subclass draws.
 
     They are written to `<run folder>/<kind>/<set>/<name>.png`, at validation `<name>_step-<N>.png`, and go to the
@@ -52,9 +53,9 @@ class PictureCallback(EvaluationCallback):
         """Go on where a checkpoint stood."""
         self._used, self._last_step = state_dict["used"], state_dict["last_step"]
 
+    @abstractmethod
     def draw(self, pl_module: pl.LightningModule, image: EvaluatedImage, step: int) -> tuple[Tensor, str] | None:
         """The picture of an image, [3, H, W] in [0, 1], and its caption; None where there is nothing to show."""
-        raise NotImplementedError
 
     def start_evaluation(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Decide whether this evaluation is shown."""

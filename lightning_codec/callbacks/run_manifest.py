@@ -3,6 +3,7 @@
 import os
 import platform
 import socket
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, cast
@@ -64,7 +65,7 @@ class RunManifest(pl.Callback):
         self._begun = True
         manifest = self._read()
         data = cast("Any", trainer).datamodule.contents()
-        self._write(manifest, starts=[*manifest.starts, start], data=data)
+        self._write(replace(manifest, starts=[*manifest.starts, start], data=data))
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Write down that the training was interrupted, and by what."""
@@ -73,21 +74,21 @@ class RunManifest(pl.Callback):
         manifest = self._read()
         cause = " ".join(f"{type(exception).__name__}: {exception}".split())[:300]
         end = {"interrupted": {"time": _now(), "step": trainer.global_step, "by": cause}}
-        self._write(manifest, starts=[*manifest.starts[:-1], {**manifest.starts[-1], **end}])
+        self._write(replace(manifest, starts=[*manifest.starts[:-1], {**manifest.starts[-1], **end}]))
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write down that the training has come to its end."""
         if self.folder is not None and trainer.is_global_zero:
             end = {"time": _now(), "step": trainer.global_step, "epoch": trainer.current_epoch}
-            self._write(self._read(), finished=end)
+            self._write(replace(self._read(), finished=end))
 
     def _read(self) -> Manifest:
         assert self.folder is not None
         return read_manifest(self.folder / MANIFEST)
 
-    def _write(self, manifest: Manifest, **changes: Any) -> None:  # noqa: ANN401 - fields of the manifest
+    def _write(self, manifest: Manifest) -> None:
         assert self.folder is not None
-        Manifest(**{**vars(manifest), **changes}).write(self.folder)
+        manifest.write(self.folder)
 
 
 def _place(pl_module: pl.LightningModule) -> dict[str, Any]:
