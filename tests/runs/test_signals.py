@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import time
@@ -43,8 +44,9 @@ def test_the_first_signal_is_noted_and_the_second_leaves(
 
 def terminate(worker: Any) -> None:
     for _ in range(20):  # on a busy machine two signals may arrive as one
-        worker.terminate()
-        worker.join(1)
+        with contextlib.suppress(RuntimeError):  # the loader's own, if it is the first to see
+            worker.terminate()
+            worker.join(1)
 
 
 def test_reading_goes_on_when_every_process_of_a_job_is_signalled() -> None:
@@ -63,8 +65,8 @@ def test_reading_goes_on_when_every_process_of_a_job_is_signalled() -> None:
     worker.terminate()
     worker.join(0.1)
     assert worker.is_alive()
-    with pytest.raises(RuntimeError, match="killed by signal: Terminated"):
-        terminate(worker)  # but one that hangs can be ended
+    terminate(worker)
+    assert worker.exitcode == -signal.SIGTERM  # one that hangs can be ended
 
 
 @pytest.mark.parametrize(
