@@ -35,7 +35,7 @@ def test_the_table_has_a_line_for_each_folder(folders, capsys) -> None:
 def test_json_has_the_protocol_and_all_numbers(folders, capsys) -> None:
     assert main(["spectrum", folders[0], folders[2], "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["protocol"]["key"] == "spectrum-luma8-v1"
+    assert document["protocol"]["key"] == "spectrum-luma8-v2"
     numbers = document["folders"][folders[2]]
     assert len(numbers["rings"]) == 8
     assert numbers["peaks"]["vertical"] < 0.2 < numbers["peaks"]["horizontal"]
