@@ -2,11 +2,10 @@
 
 <output>/.predict/job.json                the job; files of two jobs are not mixed
 <output>/.predict/<run>-<rank>.jsonl      what one process did in one run, sorted by name; only ever appended to
-<output>/.predict/lock                    held by the process that leads a run
+<output>/.predict/.lock                   held by the process that leads a run
 <output>/.predict/<random>.tmp            a file that is being written
 """
 
-import fcntl
 import heapq
 import json
 import os
@@ -19,6 +18,7 @@ from uuid import uuid4
 
 from lightning_codec.errors import UserError
 from lightning_codec.files import write_json
+from lightning_codec.lock import HOLDER, FolderLock
 
 FOLDER = ".predict"
 
@@ -58,7 +58,7 @@ class Journal:
         self.replaces = False
         """Whether files are replaced that this job did not write."""
         self._run = 0
-        self._lock: IO[str] | None = None
+        self._lock: FolderLock | None = None
         self._part: IO[str] | None = None
 
     def begin(self, job: Mapping[str, object], anew: bool) -> int:
@@ -76,15 +76,10 @@ class Journal:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.folder / "lock").open("w")
+            self._lock = FolderLock(self.folder)
+            self._lock.acquire(f"{self.output}: {HOLDER} is writing there now; wait, or give another folder")
         except OSError as error:
             raise UserError(f"{self.output}: no files can be written there ({error.strerror})") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{self.output}: another run is writing there; wait, or give another folder") from error
-        except OSError:  # some file systems of clusters know no locks
-            pass
         for leftover in self.folder.glob("*.tmp"):
             leftover.unlink()
         known = self._job()
@@ -113,10 +108,12 @@ class Journal:
 
     def close(self) -> None:
         """Let another run begin."""
-        for file in (self._part, self._lock):
-            if file is not None:
-                file.close()
-        self._part = self._lock = None
+        if self._part is not None:
+            self._part.close()
+            self._part = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def note(self, entry: Entry) -> None:
         """Write a line; it survives the death of this process."""

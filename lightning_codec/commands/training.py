@@ -39,10 +39,10 @@ from lightning_codec.commands.reporting import PROGRAM, one_line
 from lightning_codec.commands.training_arguments import NAMED_CHECKPOINTS, changes_since, complete, essence
 from lightning_codec.data import CompressionDataModule
 from lightning_codec.errors import EXIT_INTERRUPT, EXIT_TERMINATED, UserError
+from lightning_codec.lock import FolderLock
 from lightning_codec.runs.checkpoint_io import AtomicCheckpointIO
-from lightning_codec.runs.lock import FolderLock
 from lightning_codec.runs.manifest import Manifest
-from lightning_codec.runs.opening import Opening, new_folder, open_run, together
+from lightning_codec.runs.opening import Opening, lock_run, new_folder, open_run, together
 from lightning_codec.runs.requeue import requeue, requeue_signal, restarted_job
 from lightning_codec.runs.signals import Stopped
 from lightning_codec.tracking.history import HistoryLogger, HistoryRewind, continued_history
@@ -248,8 +248,7 @@ class CodecCLI(LightningCLI):
         return not self._get(self.config, "resume") and not restarted_job()
 
     def _lock(self, folder: Path) -> None:
-        self.lock = FolderLock(folder)
-        self.lock.acquire()
+        self.lock = lock_run(folder)
 
     def _open(self, find: Callable[[Path, str | None], Opening]) -> Opening | None:
         """Settle on the run's folder, on all processes, and have the loggers write there.

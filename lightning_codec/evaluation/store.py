@@ -7,7 +7,6 @@ Every unit has a key, the SHA-256 of all that its result depends on. Its files l
     <key>.<network>.npy    features of the picture for the distances between sets, float32 [n, D]
 """
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -17,9 +16,9 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_codec.errors import UserError
-from lightning_codec.files import write_array, write_json
+from lightning_codec.files import sweep, write_array, write_json
 from lightning_codec.images import write_png
+from lightning_codec.lock import HOLDER, FolderLock
 from lightning_codec.metrics.features import Features
 
 
@@ -79,14 +78,13 @@ class Store:
             UserError: another evaluation works in the folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(f"{self.folder}: another evaluation is working there; give another -o") from error
-            for path in self.folder.glob(".*.tmp"):
-                path.unlink(missing_ok=True)
+        lock = FolderLock(self.folder)
+        lock.acquire(f"{self.folder}: {HOLDER} is evaluating there now; wait, or give another -o")
+        try:
+            sweep(self.folder)
             yield
+        finally:
+            lock.release()
 
     def _record(self, key: str) -> Path:
         return self.folder / f"{key}.json"

@@ -12,7 +12,7 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning_codec.callbacks.last_checkpoint import LAST
 from lightning_codec.errors import UserError
 from lightning_codec.files import sweep
-from lightning_codec.runs.lock import FolderLock
+from lightning_codec.lock import HOLDER, FolderLock
 from lightning_codec.runs.manifest import MANIFEST, Manifest, differences, read_manifest
 
 T = TypeVar("T")
@@ -46,7 +46,22 @@ def new_folder(root: Path) -> Path:
             return folder
 
 
-def open_run(root: Path, name: str | None, wanted: Manifest, afresh: bool, lock: Callable[[Path], None]) -> Opening:
+def lock_run(folder: Path) -> FolderLock:
+    """Take the lock of a run's folder.
+
+    Raises:
+        UserError: another process has it.
+        OSError: the folder cannot be written.
+    """
+    lock = FolderLock(folder)
+    lock.acquire(
+        f"{folder}: {HOLDER} is training this run now; wait for it or stop it, "
+        "or start a run of its own beside it with --resume false"
+    )
+    return lock
+
+
+def open_run(root: Path, name: str | None, wanted: Manifest, afresh: bool, lock: Callable[[Path], object]) -> Opening:
     """Find the newest run of the same configuration below `root` and go on with it, or make a new folder.
 
     Args:
@@ -63,7 +78,7 @@ def open_run(root: Path, name: str | None, wanted: Manifest, afresh: bool, lock:
     root.mkdir(parents=True, exist_ok=True)
     # Of two commands that start at once the second finds the folder of the first.
     gate = FolderLock(root)
-    gate.acquire(wait=True)
+    gate.acquire(refusal=None)
     try:
         runs = _runs(root, name)
         for folder, manifest in runs:
@@ -87,7 +102,7 @@ def open_run(root: Path, name: str | None, wanted: Manifest, afresh: bool, lock:
     return Opening(folder, news)
 
 
-def _opened(folder: Path, manifest: Manifest, lock: Callable[[Path], None]) -> Opening:
+def _opened(folder: Path, manifest: Manifest, lock: Callable[[Path], object]) -> Opening:
     """Go on in a folder, or say that its run is finished."""
     checkpoint = folder / LAST
     present = checkpoint.is_file()

@@ -253,7 +253,7 @@ def test_a_folder_in_use_is_refused(photos: Path) -> None:
 
     class Meanwhile(GreyCodec):
         def compress(self, image: Tensor) -> bytes:
-            with pytest.raises(UserError, match="out: another run is writing there"):
+            with pytest.raises(UserError, match="out: this process is writing there now"):
                 predict(photos, LcbWriter(str(output)))
             return super().compress(image)
 

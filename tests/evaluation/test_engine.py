@@ -165,7 +165,7 @@ def test_a_unit_with_a_file_missing_or_half_written_is_done_again(bed, missing):
     expected = bed.run()
     path = expected.coded[0].picture
     next(path.parent.glob(path.stem + missing)).unlink()
-    (path.parent / ".half.png.1.tmp").write_bytes(b"half")
+    (path.parent / f".{'0' * 32}.tmp").write_bytes(b"half")
     watcher = Log()
     assert without_times(bed.run(watcher)) == without_times(expected)
     assert watcher.begun == (11, 10)
@@ -226,7 +226,7 @@ def test_classic_codecs_come_last_and_image_by_image(bed):
 
 
 def test_two_evaluations_do_not_share_a_folder(bed):
-    with bed.place.store.locked(), pytest.raises(UserError, match="another evaluation is working there"):
+    with bed.place.store.locked(), pytest.raises(UserError, match="work: this process is evaluating there now"):
         bed.run()
     bed.run()
 

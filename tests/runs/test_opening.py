@@ -11,9 +11,9 @@ import torch
 
 from lightning_codec.errors import UserError
 from lightning_codec.files import write_atomically
-from lightning_codec.runs.lock import FolderLock
+from lightning_codec.lock import FolderLock
 from lightning_codec.runs.manifest import Manifest, read_manifest
-from lightning_codec.runs.opening import Opening, new_folder, open_run
+from lightning_codec.runs.opening import Opening, lock_run, new_folder, open_run
 
 ONE = Manifest({"model": {"lr": 0.1, "widths": [1, 2]}, "resume": True})
 OTHER = Manifest({"model": {"lr": 0.2, "widths": [1, 2]}, "resume": True})
@@ -111,8 +111,9 @@ def holder(tmp_path: Path) -> Iterator[None]:
     """Another process that has the lock of version_0."""
     opened(tmp_path)
     script = (
-        "import sys, pathlib, lightning_codec.runs.lock as lock\n"
-        "held = lock.FolderLock(pathlib.Path(sys.argv[1])); held.acquire(); print('held', flush=True); sys.stdin.read()"
+        "import sys, pathlib, lightning_codec.lock as lock\n"
+        "held = lock.FolderLock(pathlib.Path(sys.argv[1])); held.acquire(None)\n"
+        "print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "version_0")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -123,13 +124,11 @@ def holder(tmp_path: Path) -> Iterator[None]:
 
 
 def test_a_run_is_written_by_one_process_at_a_time(tmp_path: Path, holder: None) -> None:
-    mine = FolderLock(tmp_path / "version_0")
-    with pytest.raises(UserError, match=r"version_0: process \d+ on .* is training this run now") as caught:
-        open_run(tmp_path, None, ONE, False, lambda folder: mine.acquire())
-    assert "--resume false" in str(caught.value)
+    with pytest.raises(UserError, match=r"version_0: process \d+ on .* is training this run now.* --resume false"):
+        open_run(tmp_path, None, ONE, False, lock_run)
     assert opened(tmp_path, OTHER).folder == tmp_path / "version_1"
 
 
 def test_the_lock_of_a_process_that_was_killed_is_free(tmp_path: Path, holder: None) -> None:
     subprocess.run(["kill", "-9", (tmp_path / "version_0/.lock").read_text().split()[1]], check=True)
-    FolderLock(tmp_path / "version_0").acquire(wait=True)
+    FolderLock(tmp_path / "version_0").acquire(None)
