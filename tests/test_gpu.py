@@ -22,7 +22,7 @@ from tests.modules.test_entropy_model_module import crops
 from tests.test_codec import picture
 from tests.tiny import TINY_DENOISER, TINY_NETWORK, tiny_compression_model, tiny_denoiser
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that CUDA can use")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: pytest tests/test_gpu.py")
 
 
 def gpu_codec() -> Codec:
