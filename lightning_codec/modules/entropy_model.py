@@ -55,6 +55,8 @@ class EntropyModelModule(FilePredictor):
         compile: `torch.compile` the network.
         start_from: checkpoint of a codec with the same network, trained for another rate perhaps, whose weights this
             training begins with; its optimiser and its steps do not count.
+        transforms_from: checkpoint of a codec whose g_a and g_s are taken and stay as they are: only an entropy model
+            is trained, by the rate alone. For comparing entropy models on the same latents.
     """
 
     def __init__(
@@ -67,12 +69,15 @@ class EntropyModelModule(FilePredictor):
         channels_last: bool = True,
         compile: bool = False,
         start_from: str | None = None,
+        transforms_from: str | None = None,
     ) -> None:
         super().__init__()
         if not 0.0 <= hard_rate_fraction <= 1.0:
             raise UserError(f"hard_rate_fraction is {hard_rate_fraction}: it must lie in [0, 1]")
         if lmbda <= 0.0:
             raise UserError(f"lmbda is {lmbda}: it must be positive")
+        if transforms_from is not None and network.latent_residual_prediction:
+            raise UserError("transforms_from: latent_residual_prediction belongs to both sides: switch it off")
         self.lmbda = lmbda
         self.distortion = distortion
         self.optimizer_config = optimizer
@@ -81,6 +86,12 @@ class EntropyModelModule(FilePredictor):
         self.model = CompressionModel(network)
         if start_from is not None:
             load_weights(self.model, read_checkpoint(start_from), "model.")
+        self._rate_alone = transforms_from is not None
+        if transforms_from is not None:
+            content = read_checkpoint(transforms_from)
+            for part, name in ((self.model.g_a, "g_a"), (self.model.g_s, "g_s")):
+                load_weights(part, content, f"model.{name}.")
+                part.requires_grad_(False)
         if channels_last:
             self.model.to(memory_format=torch.channels_last)
         if compile:
@@ -134,6 +145,8 @@ class EntropyModelModule(FilePredictor):
         bpp = estimated_bits(output) / (x.shape[0] * x.shape[-2] * x.shape[-1])
         x_hat = output.x_hat.float()
         mse = F.mse_loss(x_hat, x)
+        if self._rate_alone:
+            return output, RateDistortionLoss(bpp, bpp, mse)
         if self.distortion == "mse":
             distortion = 255.0**2 * mse
         elif min(x.shape[-2:]) >= MS_SSIM_MIN_SIDE:

@@ -187,6 +187,31 @@ def test_another_rate_can_start_from_the_weights_of_a_finished_one(tmp_path: Pat
         EntropyModelModule(network=other, lmbda=0.02, start_from=str(tmp_path / "b.ckpt"))
 
 
+def test_an_entropy_model_is_trained_by_its_rate_on_the_transforms_of_a_finished_codec(tmp_path: Path) -> None:
+    finished = tiny_module()
+    run = trainer(tmp_path, 1)
+    run.fit(finished, crops(1))
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    torch.manual_seed(1)
+    network = replace(TINY_NETWORK, latent_residual_prediction=False, entropy=replace(TINY_NETWORK.entropy, window=6))
+    module = EntropyModelModule(network=network, lmbda=0.01, transforms_from=str(tmp_path / "a.ckpt"))
+    before = {name: value.clone() for name, value in module.named_parameters()}
+    trainer(tmp_path, 2).fit(module, crops(2))
+    taken = dict(finished.named_parameters())
+    moved = [name for name, value in module.named_parameters() if not torch.equal(value, before[name])]
+    assert any(name.startswith("model.entropy.h_a.") for name in moved)
+    for name, value in module.named_parameters():
+        if not name.startswith("model.entropy."):
+            assert torch.equal(value, taken[name])
+    _, losses = module._step(next(iter(crops(1))))
+    assert losses.loss is losses.bpp
+    with pytest.raises(UserError, match="latent_residual_prediction"):
+        EntropyModelModule(network=TINY_NETWORK, lmbda=0.01, transforms_from=str(tmp_path / "a.ckpt"))
+    other = replace(network, channels=(4, 6, 10))
+    with pytest.raises(CheckpointError, match="do not fit the network"):
+        EntropyModelModule(network=other, lmbda=0.01, transforms_from=str(tmp_path / "a.ckpt"))
+
+
 def test_checkpoints_of_others_are_refused_in_one_line(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     torch.save({"state_dict": {}, "lightning_codec": {"format": 2}}, tmp_path / "newer.ckpt")
