@@ -63,15 +63,15 @@ def natural_key(text: str) -> tuple[tuple[int, float, str], ...]:
 
 
 def setting_means(records: Iterable[Record]) -> list[SettingMeans]:
-    """Average the records of every setting, in the order of codec, setting (numbers by value) and set.
+    """Average the records of every setting, in the order of codec, set and rate.
 
     The means depend neither on the order of the records nor on who measured them.
     """
     groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in records:
         groups[record.codec, record.setting, record.dataset].append(record)
-    order = sorted(groups, key=lambda group: (group[0], natural_key(group[1]), group[2]))
-    return [_means(groups[group]) for group in order]
+    means = [_means(group) for group in groups.values()]
+    return sorted(means, key=lambda mean: (mean.codec, mean.dataset, mean.bpp, natural_key(mean.setting)))
 
 
 def _means(records: Sequence[Record]) -> SettingMeans:

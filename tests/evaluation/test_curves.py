@@ -45,6 +45,20 @@ def test_means_do_not_depend_on_the_order_of_the_rows():
     assert setting_means(rows) == setting_means(shuffled)
 
 
+def test_settings_come_in_the_order_of_codec_set_and_rate():
+    rows = [
+        RECORD._replace(codec=codec, setting=setting, dataset=dataset, bpp=bpp)
+        for codec, setting, dataset, bpp in (
+            ("ours", "b7c1", "kodak", 0.1),
+            ("ours", "a05f", "kodak", 0.4),
+            ("ours", "c3bd", "clic", 0.3),
+            ("ours", "f00d", "kodak", 0.2),
+            ("jpeg", "10", "kodak", 0.5),
+        )
+    ]
+    assert [mean.setting for mean in setting_means(rows)] == ["10", "c3bd", "b7c1", "f00d", "a05f"]
+
+
 def test_a_curve_has_the_settings_of_one_codec_and_set_by_rate():
     def row(codec: str, setting: str, dataset: str, bpp: float, value: float | None) -> list[object]:
         found = setting_means(
