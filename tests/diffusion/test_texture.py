@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_codec.diffusion.dct import dct_matrix, frequencies
-from lightning_codec.diffusion.texture import BANDS, BLOCK, FLOOR, band_energies, texture_distance
+from lightning_codec.diffusion.texture import BANDS, BLOCK, EXCESS, FLOOR, band_energies, texture_distance
 
 
 def cosine(ky: int, kx: int, amplitude: float) -> torch.Tensor:
@@ -37,15 +37,15 @@ def test_the_mean_of_a_block_counts_in_no_band() -> None:
 
 
 def test_distance_in_closed_form() -> None:
-    """One band of one of three channels differs: its log ratio over 3 x 8 bands, the same for lack and excess.
+    """One band of one of three channels differs: its log ratio over 3 x 8 bands, in the blocks more for an excess.
 
     All blocks are alike, so the whole picture differs by what every block does.
     """
     weak, strong = cosine(0, 3, 0.05), cosine(0, 3, 0.4)
     low, high = (float(band_energies(x)[0, 0, 1, 0, 0]) for x in (weak, strong))
-    expected = 2 * math.log((high + FLOOR) / (low + FLOOR)) / (3 * BANDS)
-    assert texture_distance(weak, strong).tolist() == pytest.approx([expected], rel=1e-5)
-    assert texture_distance(strong, weak).tolist() == pytest.approx([expected], rel=1e-5)
+    ratio = math.log((high + FLOOR) / (low + FLOOR)) / (3 * BANDS)
+    assert texture_distance(weak, strong).tolist() == pytest.approx([2.0 * ratio], rel=1e-5)
+    assert texture_distance(strong, weak).tolist() == pytest.approx([(EXCESS + 1.0) * ratio], rel=1e-5)
     assert texture_distance(strong, -strong).tolist() == pytest.approx([0.0], abs=1e-9)  # its place does not count
 
 
@@ -57,8 +57,8 @@ def test_energy_that_is_in_the_wrong_blocks_is_not_missing_in_the_whole() -> Non
     twice = torch.cat([strong, strong], -1)
     block = math.log((high + FLOOR) / (low + FLOOR)) / (3 * BANDS)
     whole = math.log((high + FLOOR) / ((low + high) / 2 + FLOOR)) / (3 * BANDS)
-    assert texture_distance(swapped, pair).tolist() == pytest.approx([block], rel=1e-5)
-    assert texture_distance(twice, pair).tolist() == pytest.approx([block / 2 + whole], rel=1e-5)
+    assert texture_distance(swapped, pair).tolist() == pytest.approx([(EXCESS + 1.0) / 2.0 * block], rel=1e-5)
+    assert texture_distance(twice, pair).tolist() == pytest.approx([EXCESS / 2.0 * block + whole], rel=1e-5)
 
 
 def test_blur_grain_and_a_grid_are_all_seen_and_what_is_invisible_is_not() -> None:
