@@ -28,7 +28,12 @@ case ${SLURM_RESTART_COUNT:-0} in
     0)
         while [ $signalled = no ]; do sleep 0.1; done
         echo signalled
-        if [ "$SLURM_PROCID" = 0 ]; then scontrol requeue "$SLURM_JOB_ID"; exit 143; fi
+        touch "signalled-$SLURM_PROCID"
+        if [ "$SLURM_PROCID" = 0 ]; then
+            until [ -e signalled-1 ]; do sleep 0.1; done  # or it may be ended before it has seen the signal
+            scontrol requeue "$SLURM_JOB_ID"
+            exit 143
+        fi
         ;;
     1) while true; do sleep 0.1; done ;;
 esac
