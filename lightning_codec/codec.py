@@ -1,15 +1,13 @@
 """The codec: pictures to bytes and back, with the network of any checkpoint."""
 
 import copy
-import hashlib
-import json
 import zlib
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_codec.bitstream import (
     CdfTables,
@@ -23,7 +21,7 @@ from lightning_codec.bitstream import (
     pack,
     unpack,
 )
-from lightning_codec.checkpoint import from_plain, load_weights, read_checkpoint, to_plain
+from lightning_codec.checkpoint import from_plain, load_weights, read_checkpoint, weights_digest
 from lightning_codec.entropy import GaussianParams, Pmf, Sites, gather, gaussian_pmfs, scale_index
 from lightning_codec.errors import UserError
 from lightning_codec.images import check_image
@@ -243,15 +241,6 @@ def load_model(checkpoint: Path | str) -> CompressionModel:
     model = CompressionModel(from_plain(NetworkConfig, content.init_args["network"]))
     load_weights(model, content, "model.")
     return model
-
-
-def weights_digest(config: Any, network: nn.Module) -> bytes:  # noqa: ANN401 - any dataclass
-    """SHA-256 over the configuration, and name, type, shape and bytes of every weight."""
-    digest = hashlib.sha256(json.dumps(to_plain(config), sort_keys=True).encode())
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.digest()
 
 
 def _tables(pmfs: list[Pmf]) -> CdfTables:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 import lightning_codec
-from lightning_codec.codec import Codec, weights_digest
+from lightning_codec.checkpoint import weights_digest
+from lightning_codec.codec import Codec
 from lightning_codec.diffusion.sampling import SamplingConfig
 from lightning_codec.diffusion_decoder import DecodeOptions, DiffusionDecoder
 from lightning_codec.errors import UserError
