@@ -18,7 +18,7 @@ from lightning_codec.evaluation.baselines import BaselineCodec
 from lightning_codec.evaluation.settings import CodecSetting, ModelRequest
 
 FINGERPRINT_DIGITS = 8
-DECIDING_ROOMS = ("bitstream", "diffusion", "entropy", "transforms")
+DECIDING_ROOMS = ("bitstream", "diffusion", "entropy", "shipped", "transforms")
 DECIDING_FILES = ("checkpoint.py", "codec.py", "diffusion_decoder.py", "images.py", "model.py", "tiling.py")
 """With these rooms, all that `Codec` and `DiffusionDecoder` are made of."""
 DEFAULT_NAMES = {"mse": "lightning-codec", "diffusion": "lightning-codec-diffusion"}
@@ -43,7 +43,7 @@ class DiffusionCodec:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A checkpoint and how it decodes."""
+    """A checkpoint, or the name of a model that ships, and how it decodes."""
 
     checkpoint: Path
     digest: str
