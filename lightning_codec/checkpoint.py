@@ -9,6 +9,7 @@ so that the file alone says which network its weights belong to. `fit` adds the 
     checkpoint["lightning_codec_configuration"] = {"model": ..., "data": ..., "trainer": ..., ...}
 """
 
+import hashlib
 import json
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -118,3 +119,12 @@ def from_plain(cls: type[T], plain: dict[str, Any]) -> T:
         return cls(**{name: restored(name, value) for name, value in plain.items()})
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{cls.__name__} of another version of lightning_codec: {error}") from error
+
+
+def weights_digest(config: Any, network: nn.Module) -> bytes:  # noqa: ANN401 - any dataclass
+    """SHA-256 over the configuration, and name, type, shape and bytes of every weight."""
+    digest = hashlib.sha256(json.dumps(to_plain(config), sort_keys=True).encode())
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.digest()

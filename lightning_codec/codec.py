@@ -1,15 +1,12 @@
-"""The codec: pictures to bytes and back, with the network of any checkpoint."""
+"""The codec: pictures to bytes and back, with the network of any checkpoint or of a model that ships."""
 
 import copy
-import hashlib
-import json
 import zlib
 from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_codec.bitstream import (
     CdfTables,
@@ -23,11 +20,13 @@ from lightning_codec.bitstream import (
     pack,
     unpack,
 )
-from lightning_codec.checkpoint import from_plain, load_weights, read_checkpoint, to_plain
+from lightning_codec.checkpoint import from_plain, load_weights, read_checkpoint, weights_digest
 from lightning_codec.entropy import GaussianParams, Pmf, Sites, gather, gaussian_pmfs, scale_index
 from lightning_codec.errors import UserError
 from lightning_codec.images import check_image
 from lightning_codec.model import HYPER_STRIDE, LATENT_STRIDE, CompressionModel, NetworkConfig
+from lightning_codec.shipped.catalogue import Catalogue, Model
+from lightning_codec.shipped.loading import ModelSource, find_model, load_network
 from lightning_codec.transforms import crop_to, pad_to_multiple, padded_size
 
 FINGERPRINT_BYTES = 4
@@ -77,13 +76,17 @@ class Codec:
         self.model.entropy.cpu()
 
     @classmethod
-    def load(cls, checkpoint: Path | str, device: str = "cpu") -> "Codec":
-        """The codec of a checkpoint as Lightning wrote it; nothing has to be converted or updated.
+    def load(cls, source: ModelSource, device: str = "cpu") -> "Codec":
+        """The codec of a checkpoint as Lightning wrote it, or of a model that ships.
+
+        Args:
+            source: path of the checkpoint, or name of the model; a file that exists is a checkpoint.
+            device: where transforms are computed.
 
         Raises:
-            CheckpointError: the file is missing, damaged, or not a checkpoint of this package.
+            CheckpointError: there is neither, or it is damaged or not of this package.
         """
-        return cls(load_model(checkpoint).to(device))
+        return cls(load_model(source).to(device))
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -233,25 +236,21 @@ class Codec:
         return torch.arange(channels, dtype=torch.int32).repeat_interleave(h * w)
 
 
-def load_model(checkpoint: Path | str) -> CompressionModel:
-    """The network of an entropy codec's checkpoint, or of a diffusion decoder's, which contains one.
+def load_model(source: ModelSource) -> CompressionModel:
+    """The network of an entropy codec, or of the codec that a diffusion decoder is for. Arguments as `Codec.load`.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or not a checkpoint of this package.
+        CheckpointError: as `Codec.load`.
     """
-    content = read_checkpoint(checkpoint)
+    found = find_model(source)
+    if isinstance(found, Model):
+        codec = Catalogue(found.folder).codec_of(found)
+        init_args = codec.card.init_args
+        return load_network(codec, lambda: CompressionModel(from_plain(NetworkConfig, init_args["network"])))
+    content = read_checkpoint(found)
     model = CompressionModel(from_plain(NetworkConfig, content.init_args["network"]))
     load_weights(model, content, "model.")
     return model
-
-
-def weights_digest(config: Any, network: nn.Module) -> bytes:  # noqa: ANN401 - any dataclass
-    """SHA-256 over the configuration, and name, type, shape and bytes of every weight."""
-    digest = hashlib.sha256(json.dumps(to_plain(config), sort_keys=True).encode())
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.digest()
 
 
 def _tables(pmfs: list[Pmf]) -> CdfTables:

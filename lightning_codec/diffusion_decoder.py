@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from lightning_codec.diffusion.samplers import sample, start, time_grid
 from lightning_codec.diffusion.sampling import SamplingConfig
 from lightning_codec.errors import UserError
 from lightning_codec.model import LATENT_STRIDE
+from lightning_codec.shipped.catalogue import Catalogue, Model
+from lightning_codec.shipped.loading import ModelSource, find_model, load_network, using_init_args
 from lightning_codec.tiling import Tile, cover, smallest_tile
 from lightning_codec.transforms import crop_to, pad_to_multiple, padded_size
 from lightning_codec.transforms.padding import CODEC_STRIDE
@@ -80,22 +82,42 @@ class DiffusionDecoder:
         self.denoiser.requires_grad_(False)
 
     @classmethod
-    def load(cls, checkpoint: Path | str, device: str = "cpu") -> "DiffusionDecoder":
-        """The decoder of a checkpoint, with the averaged weights, and the codec that it belongs to.
+    def load(cls, source: ModelSource, device: str = "cpu") -> "DiffusionDecoder":
+        """The decoder of a checkpoint or of a model that ships, with the averaged weights, and its codec.
+
+        Args:
+            source: path of the checkpoint, or name of a decoder or codec that ships; a file that exists is a
+                checkpoint.
+            device: where transforms and U-Net are computed.
 
         Raises:
-            CheckpointError: the file is missing, damaged, not one of this package, or of an entropy codec only.
+            CheckpointError: there is neither, it is damaged, not of this package, or an entropy codec only.
         """
-        content = read_checkpoint(checkpoint)
+        found = find_model(source)
+        if isinstance(found, Model):
+            return cls._load_shipped(found, device)
+        content = read_checkpoint(found)
         if "decoder" not in content.init_args:
             raise CheckpointError(
-                f"{checkpoint}: has no diffusion decoder, only the entropy codec: "
+                f"{found}: has no diffusion decoder, only the entropy codec: "
                 "give a checkpoint of DiffusionDecoderModule, or decode with --decoder mse"
             )
-        codec = Codec.load(checkpoint, device)
-        denoiser = Denoiser(from_plain(DenoiserConfig, content.init_args["decoder"]), codec.model.config.channels)
+        codec = Codec.load(found, device)
+        denoiser = _denoiser(content.init_args, codec)
         load_weights(denoiser, content, "ema.module.")
         return cls(codec, denoiser.to(device), from_plain(SamplingConfig, content.init_args["sampling"]))
+
+    @classmethod
+    def _load_shipped(cls, model: Model, device: str) -> "DiffusionDecoder":
+        decoder = Catalogue(model.folder).decoder_of(model)
+        if decoder is None:
+            raise CheckpointError(f"{model.card.name}: no diffusion decoder of it ships: decode with --decoder mse")
+        init_args = decoder.card.init_args
+        with using_init_args(decoder):
+            sampling = from_plain(SamplingConfig, init_args["sampling"])
+        codec = Codec.load(decoder, device)
+        denoiser = load_network(decoder, lambda: _denoiser(init_args, codec))
+        return cls(codec, denoiser.to(device), sampling)
 
     @property
     def fingerprint(self) -> bytes:
@@ -231,3 +253,8 @@ class DiffusionDecoder:
             pad_to_multiple(rung, max(1, stride >> level)).contiguous(memory_format=torch.channels_last)
             for level, rung in enumerate((2.0 * c0 - 1.0, c1, c2, c3))
         ]
+
+
+def _denoiser(init_args: dict[str, Any], codec: Codec) -> Denoiser:
+    """The network of a record, not trained."""
+    return Denoiser(from_plain(DenoiserConfig, init_args["decoder"]), codec.model.config.channels)

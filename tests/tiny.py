@@ -50,6 +50,13 @@ def tiny_denoiser(seed: int = 0) -> Denoiser:
     return denoiser
 
 
+def write_codec_checkpoint(path: Path, model: CompressionModel) -> None:
+    """What decoding needs of a checkpoint of EntropyModelModule."""
+    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    init_args = {"network": to_plain(model.config), "lmbda": 0.01}
+    torch.save({"state_dict": weights, RECORD_KEY: make_record(CompressionModel, init_args)}, path)
+
+
 def write_diffusion_checkpoint(
     path: Path, model: CompressionModel, denoiser: Denoiser, sampling: SamplingConfig
 ) -> None:

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import asdict
 
 from lightning_codec.callbacks.predict_writer import Output, PredictionWriter
-from lightning_codec.codec import weights_digest
+from lightning_codec.checkpoint import weights_digest
 from lightning_codec.commands.parser import memory_size
 from lightning_codec.data import PredictInput
 from lightning_codec.diffusion.samplers import SamplerName

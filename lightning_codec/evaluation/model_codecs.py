@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 import lightning_codec
-from lightning_codec.codec import Codec, weights_digest
+from lightning_codec.checkpoint import weights_digest
+from lightning_codec.codec import Codec
 from lightning_codec.diffusion.sampling import SamplingConfig
 from lightning_codec.diffusion_decoder import DecodeOptions, DiffusionDecoder
 from lightning_codec.errors import UserError
@@ -17,7 +18,7 @@ from lightning_codec.evaluation.baselines import BaselineCodec
 from lightning_codec.evaluation.settings import CodecSetting, ModelRequest
 
 FINGERPRINT_DIGITS = 8
-DECIDING_ROOMS = ("bitstream", "diffusion", "entropy", "transforms")
+DECIDING_ROOMS = ("bitstream", "diffusion", "entropy", "shipped", "transforms")
 DECIDING_FILES = ("checkpoint.py", "codec.py", "diffusion_decoder.py", "images.py", "model.py", "tiling.py")
 """With these rooms, all that `Codec` and `DiffusionDecoder` are made of."""
 DEFAULT_NAMES = {"mse": "lightning-codec", "diffusion": "lightning-codec-diffusion"}
@@ -42,7 +43,7 @@ class DiffusionCodec:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A checkpoint and how it decodes."""
+    """A checkpoint, or the name of a model that ships, and how it decodes."""
 
     checkpoint: Path
     digest: str

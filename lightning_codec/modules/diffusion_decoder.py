@@ -9,8 +9,15 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lightning_codec.checkpoint import RECORD_KEY, load_weights, make_record, read_checkpoint, to_plain
-from lightning_codec.codec import Codec, load_model, weights_digest
+from lightning_codec.checkpoint import (
+    RECORD_KEY,
+    load_weights,
+    make_record,
+    read_checkpoint,
+    to_plain,
+    weights_digest,
+)
+from lightning_codec.codec import Codec, load_model
 from lightning_codec.data import NamedImage
 from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig, Estimate
 from lightning_codec.diffusion.objective import diffusion_loss

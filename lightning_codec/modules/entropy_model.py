@@ -9,8 +9,16 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from pytorch_msssim import ms_ssim
 from torch import Tensor
 
-from lightning_codec.checkpoint import RECORD_KEY, from_plain, load_weights, make_record, read_checkpoint, to_plain
-from lightning_codec.codec import Codec, weights_digest
+from lightning_codec.checkpoint import (
+    RECORD_KEY,
+    from_plain,
+    load_weights,
+    make_record,
+    read_checkpoint,
+    to_plain,
+    weights_digest,
+)
+from lightning_codec.codec import Codec
 from lightning_codec.data import NamedImage
 from lightning_codec.entropy import RateNoise
 from lightning_codec.errors import UserError

@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_codec.checkpoint import CheckpointError
-from lightning_codec.codec import Codec, weights_digest
+from lightning_codec.checkpoint import CheckpointError, weights_digest
+from lightning_codec.codec import Codec
 from lightning_codec.data import NamedImage
 from lightning_codec.diffusion.denoiser import Denoiser, Estimate, smooth
 from lightning_codec.diffusion.process import diffuse

@@ -1,0 +1,77 @@
+"""From a name to a network."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import torch
+from torch import nn
+
+from lightning_codec.checkpoint import CheckpointError, weights_digest
+from lightning_codec.errors import UserError, one_line
+from lightning_codec.shipped.catalogue import Catalogue, Model, no_model_named, shipped
+from lightning_codec.shipped.tensors import read_tensors, stored_form
+
+T = TypeVar("T", bound=nn.Module)
+
+ModelSource: TypeAlias = Path | str | Model
+"""A checkpoint, the name of a model that ships, or such a model."""
+
+
+def find_model(source: ModelSource) -> Path | Model:
+    """The checkpoint or the model that is meant; a file that exists is a checkpoint, whatever its name.
+
+    Raises:
+        CheckpointError: there is neither such a file nor a model of this name.
+    """
+    if isinstance(source, Model):
+        return source
+    if Path(source).is_file():
+        return Path(source)
+    catalogue = shipped()
+    names = catalogue.names()
+    if str(source) not in names:
+        raise CheckpointError(f"{source}: no such checkpoint file, and {no_model_named(names)}")
+    return catalogue.model(str(source))
+
+
+def load_network(model: Model, build: Callable[[], T]) -> T:
+    """A network with the weights of a model.
+
+    Args:
+        model: whose weights.
+        build: makes the network of its card, with any weights; it is first called under the meta device, so that
+            sizes are compared with the file's before memory is taken.
+
+    Raises:
+        CheckpointError: the card makes no network, or the weights are damaged or not those of the card.
+        OSError: the weights cannot be read.
+    """
+    with using_init_args(model), torch.device("meta"):
+        expected = stored_form(build())
+    tensors = read_tensors(model.weights, expected)
+    network = build()
+    network.load_state_dict(tensors)
+    digest = weights_digest(network.config, network).hex()
+    if digest != model.card.weights_sha256:
+        raise CheckpointError(
+            f"{model.weights}: its tensors are not those of the card (SHA-256 {digest[:8]}, "
+            f"not {model.card.weights_sha256[:8]}): install the package again"
+        )
+    return network
+
+
+@contextmanager
+def using_init_args(model: Model) -> Iterator[None]:
+    """A context in which what goes wrong is the fault of the configuration in a card.
+
+    Raises:
+        CheckpointError: it went wrong; the message names the card.
+    """
+    try:
+        yield
+    except (UserError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        card = Catalogue(model.folder).card_path(model.card.name)
+        reason = f"its init_args make no network ({type(error).__name__}: {one_line(error)})"
+        raise CheckpointError(f"{card}: {reason}: install the package again") from error
