@@ -42,7 +42,19 @@ def test_a_wrong_call_is_one_line(arguments: list[str], message: str, capsys: py
     assert err.count("\n") == 1
 
 
-OURS = ["compress", "decompress", "info", "weights", "wandb-sync", "evaluate", "compare", "preflight", "slurm", "sweep"]
+OURS = [
+    "compress",
+    "decompress",
+    "info",
+    "models",
+    "weights",
+    "wandb-sync",
+    "evaluate",
+    "compare",
+    "preflight",
+    "slurm",
+    "sweep",
+]
 
 
 @pytest.mark.parametrize("command", OURS)
@@ -126,7 +138,16 @@ def test_a_wrong_checkpoint_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["info", "--help"], ["compress", "--help"], ["slurm", "--help"], ["sweep", "--help"], ["comprss"]],
+    [
+        ["--help"],
+        ["info", "--help"],
+        ["compress", "--help"],
+        ["slurm", "--help"],
+        ["sweep", "--help"],
+        ["comprss"],
+        ["models", "list"],
+        ["models", "export", "--help"],
+    ],
 )
 def test_what_needs_no_network_loads_none(arguments: list[str]) -> None:
     code = (

@@ -2,7 +2,8 @@
 
 import time
 
-from lightning_codec.commands.parser import CommandParser, add_conversion_arguments, model_path
+from lightning_codec.commands.model_choice import model_to_compress
+from lightning_codec.commands.parser import CommandParser, add_conversion_arguments, positive
 from lightning_codec.commands.plan import Job, make_folders, plan
 
 
@@ -15,9 +16,15 @@ def run(name: str, arguments: list[str]) -> int:
         "on, and the exit code is 2.",
         "lightning-codec compress photo.png holiday/ -o coded/ --model runs/version_0/checkpoints/last.ckpt",
     )
-    add_conversion_arguments(parser, "IMAGE", "images")
+    add_conversion_arguments(parser, "IMAGE", "images", "the model of middle quality that ships")
+    parser.add_argument(
+        "--quality",
+        metavar="N",
+        type=positive,
+        help="of the models that ship: 1 for the smallest files, more for better pictures (see models list)",
+    )
     options = parser.parse_args(arguments)
-    checkpoint = model_path(options.model)
+    model = model_to_compress(options.model, options.quality)
 
     import torch
 
@@ -32,7 +39,7 @@ def run(name: str, arguments: list[str]) -> int:
 
     from lightning_codec.codec import Codec
 
-    codec = Codec.load(checkpoint)
+    codec = Codec.load(model)
 
     def work(job: Job, _: Steps) -> Coded:
         image = read_image(job.source)

@@ -4,15 +4,17 @@ import argparse
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_codec.bitstream.container import read_header
+from lightning_codec.commands.model_choice import model_of_file, named_model, shipped_or_refused
 from lightning_codec.commands.parser import (
     CommandParser,
     add_conversion_arguments,
     fraction,
     memory_size,
-    model_path,
     positive,
     seed,
 )
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lightning_codec.commands.conversion import Coded, Steps
+    from lightning_codec.shipped.loading import ModelSource
+
+    Decompress = Callable[[bytes, Steps], Tensor]
 
 SAMPLERS = ("ancestral", "ddim", "2m", "heun")
 SAMPLING_OPTIONS = ("steps", "sampler")
@@ -37,7 +42,9 @@ def run(name: str, arguments: list[str]) -> int:
         raise UserError(
             f"--{next(iter(given)).replace('_', '-')} is for --decoder diffusion: add that, or leave it out"
         )
-    checkpoint = model_path(options.model)
+    model = named_model(options.model)
+    if model is None:
+        shipped_or_refused()
     jobs = plan(options.inputs, options.output, ".png", _find, options.force)
     misnamed = [job.target for job in jobs if job.target.suffix.lower() != ".png"]
     if misnamed:
@@ -51,10 +58,11 @@ def run(name: str, arguments: list[str]) -> int:
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    decompress = _decoder(checkpoint, options)
+    decoder_of = _decoders(model, options)
 
     def work(job: Job, steps: "Steps") -> "Coded":
         data = job.source.read_bytes()
+        decompress = decoder_of(data)
         start = time.perf_counter()
         image = decompress(data, steps)
         seconds = time.perf_counter() - start
@@ -64,17 +72,30 @@ def run(name: str, arguments: list[str]) -> int:
     return convert(jobs, work)
 
 
-def _decoder(checkpoint: Path, options: argparse.Namespace) -> "Callable[[bytes, Steps], Tensor]":
+def _decoders(model: Path | None, options: argparse.Namespace) -> "Callable[[bytes], Decompress]":
+    """What finds the decoder of a file's bytes: that of `model`, or else that of the model which the file names."""
+    if model is not None:
+        decompress = _decoder(model, options)
+        return lambda _: decompress
+
+    @cache
+    def shipped_decoder(fingerprint: str) -> "Decompress":
+        return _decoder(model_of_file(fingerprint), options)
+
+    return lambda data: shipped_decoder(read_header(data).fingerprint.hex())
+
+
+def _decoder(model: "ModelSource", options: argparse.Namespace) -> "Decompress":
     """What makes the picture of a file's bytes."""
     if options.decoder == "mse":
         from lightning_codec.codec import Codec
 
-        codec = Codec.load(checkpoint)
+        codec = Codec.load(model)
         return lambda data, _: codec.decompress(data)
 
     from lightning_codec.diffusion_decoder import DecodeOptions, DiffusionDecoder
 
-    decoder = DiffusionDecoder.load(checkpoint)
+    decoder = DiffusionDecoder.load(model)
     decoder.sampling = replace(decoder.sampling, **_given(options, SAMPLING_OPTIONS))
     how = replace(DecodeOptions(), **_given(options, DECODE_OPTIONS))
     decoder.plan(1, 1, how.memory_limit)  # a limit that no picture fits in is refused before any is tried
@@ -89,12 +110,12 @@ def _given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
 def _parser(name: str) -> CommandParser:
     parser = CommandParser(
         name,
-        "Decompress .lcb files to PNG images, with the checkpoint that they were made with. For each, prints "
+        "Decompress .lcb files to PNG images, with the model that they were made with. For each, prints "
         "its size in pixels, the bytes of the file, bits per pixel and the time of decoding. A file that "
         "fails is reported, the others go on, and the exit code is 2.",
         "lightning-codec decompress coded/ -o images/ --model runs/version_0/checkpoints/last.ckpt",
     )
-    add_conversion_arguments(parser, "FILE", ".lcb files")
+    add_conversion_arguments(parser, "FILE", ".lcb files", "the model that ships and that the file names")
     parser.add_argument(
         "--decoder",
         choices=("mse", "diffusion"),

@@ -100,8 +100,9 @@ def _parser(name: str) -> CommandParser:
         metavar="CKPT[:OPTIONS]",
         action="append",
         default=[],
-        help="a checkpoint; options as in last.ckpt:decoder=diffusion,steps=4,sampler=ddim,seed=0,perception=1,"
-        "name=ours; models of one name are points of one curve; may be repeated",
+        help="a checkpoint or the name of a model that ships; options as in "
+        "last.ckpt:decoder=diffusion,steps=4,sampler=ddim,seed=0,perception=1,name=ours; models of one name "
+        "are points of one curve; may be repeated",
     )
     parser.add_argument(
         "--baseline",

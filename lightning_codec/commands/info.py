@@ -1,4 +1,4 @@
-"""`lightning-codec info`: the header of a .lcb file, without any model."""
+"""`lightning-codec info`: the header of a .lcb file, without the weights of any model."""
 
 import json
 from pathlib import Path
@@ -7,14 +7,20 @@ from typing import NamedTuple
 from lightning_codec.bitstream.container import damaged_segments, read_header
 from lightning_codec.bitstream.errors import CodecError, CorruptError
 from lightning_codec.commands.parser import CommandParser
+from lightning_codec.shipped.catalogue import shipped
 
 
 class FileInfo(NamedTuple):
-    """What `info --json` prints; `damaged_segments` counts from 1 and is empty when all checksums match."""
+    """What `info --json` prints.
+
+    `shipped_model` is the name of the model where it comes with the package; `damaged_segments` counts from 1 and is
+    empty when all checksums match.
+    """
 
     file: str
     format_version: int
     fingerprint: str
+    shipped_model: str | None
     height: int
     width: int
     file_bytes: int
@@ -48,6 +54,7 @@ def read_info(path: Path) -> FileInfo:
 
     Raises:
         CodecError: not a whole .lcb file; the message names it.
+        UserError: the card of a model that ships is damaged.
         OSError: the file cannot be read.
     """
     data = path.read_bytes()
@@ -55,10 +62,13 @@ def read_info(path: Path) -> FileInfo:
         header = read_header(data)
     except CodecError as error:
         raise type(error)(f"{path}: {error}") from error
+    fingerprint = header.fingerprint.hex()
+    model = shipped().codec_with(fingerprint)
     return FileInfo(
         file=str(path),
         format_version=header.version,
-        fingerprint=header.fingerprint.hex(),
+        fingerprint=fingerprint,
+        shipped_model=None if model is None else model.card.name,
         height=header.height,
         width=header.width,
         file_bytes=len(data),
@@ -82,7 +92,7 @@ def _table(info: FileInfo) -> str:
         "size": f"{info.file_bytes} bytes, {info.bpp:.4f} bits per pixel",
         "header": f"{info.header_bytes} bytes",
         "segments": " + ".join(map(str, info.segment_bytes)) + " bytes",
-        "model": info.fingerprint,
+        "model": info.fingerprint if info.shipped_model is None else f"{info.fingerprint}, {info.shipped_model}",
         "format": f"version {info.format_version}",
         "latents": f"CRC32 {info.latents_crc32}",
         "checksums": _damage(info) if info.damaged_segments else "correct",

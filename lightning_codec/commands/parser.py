@@ -1,7 +1,6 @@
 """Argument parsing that the codec's commands share."""
 
 import argparse
-import os
 import re
 import textwrap
 from pathlib import Path
@@ -62,8 +61,15 @@ def memory_size(text: str) -> int:
     return int(float(size[1]) * {"M": 2**20, "G": 2**30}[size[2]])
 
 
-def add_conversion_arguments(parser: CommandParser, metavar: str, what: str) -> None:
-    """The arguments of `compress` and `decompress`: inputs, -o, --model, --force, --threads."""
+def add_conversion_arguments(parser: CommandParser, metavar: str, what: str, shipped: str) -> None:
+    """The arguments of `compress` and `decompress`: inputs, -o, --model, --force, --threads.
+
+    Args:
+        parser: to which they are added.
+        metavar: of an input.
+        what: the inputs are.
+        shipped: which of the models that ship is used where none is named.
+    """
     parser.add_argument("inputs", metavar=metavar, nargs="+", type=Path, help=f"{what}, or folders of them")
     parser.add_argument(
         "-o",
@@ -76,8 +82,8 @@ def add_conversion_arguments(parser: CommandParser, metavar: str, what: str) -> 
         "--model",
         metavar="CKPT",
         type=Path,
-        default=os.environ.get(MODEL_VARIABLE),
-        help=f"checkpoint of the codec, as written by fit (default: the variable {MODEL_VARIABLE})",
+        help="checkpoint as written by fit, or the name of a model that ships "
+        f"(default: the variable {MODEL_VARIABLE}, or else {shipped})",
     )
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.add_argument(
@@ -86,10 +92,3 @@ def add_conversion_arguments(parser: CommandParser, metavar: str, what: str) -> 
         type=positive,
         help="CPU threads to use (default: as many as there are cores)",
     )
-
-
-def model_path(given: Path | None) -> Path:
-    """The checkpoint to use, or a `UserError` that says how to name one."""
-    if given is None:
-        raise UserError(f"no model: give a checkpoint with --model CKPT or in the variable {MODEL_VARIABLE}")
-    return given

@@ -142,14 +142,6 @@ def test_the_model_is_the_option_then_the_variable(folder: Path, monkeypatch: py
     assert [str(codec.loaded) for codec in seen] == ["model.ckpt", "other.ckpt"]  # type: ignore[attr-defined]
 
 
-def test_without_a_model_the_option_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("LIGHTNING_CODEC_MODEL")
-    assert main(["compress", "in", "-o", "x"]) == 2
-    assert "--model" in capsys.readouterr().err
-
-
 def test_threads_are_set_and_checked(capsys: pytest.CaptureFixture[str]) -> None:
     before = torch.get_num_threads()
     try:

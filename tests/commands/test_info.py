@@ -22,6 +22,7 @@ def test_json_holds_everything_that_the_header_says(coded: Path, capsys: pytest.
         "file": str(coded),
         "format_version": 1,
         "fingerprint": "01234567",
+        "shipped_model": None,
         "height": 512,
         "width": 768,
         "file_bytes": 12288,

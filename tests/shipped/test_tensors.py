@@ -56,11 +56,11 @@ def test_a_rounded_network_survives_its_file_to_the_bit(build: Callable[[], nn.M
 def test_weights_that_float16_cannot_hold_are_refused_and_stay(value: float) -> None:
     model = tiny_compression_model()
     with torch.no_grad():
-        model.g_s.rungs[0][1].bias[0] = value
-    first = model.g_a.body[0].weight.clone()
+        model.get_parameter("g_s.rungs.0.1.bias")[0] = value
+    first = model.get_parameter("g_a.body.0.weight").clone()
     with pytest.raises(ValueError, match=r"^g_s\.rungs\.0\.1\.bias has values that are not finite in float16$"):
         round_weights(model)
-    assert torch.equal(model.g_a.body[0].weight, first)
+    assert torch.equal(model.get_parameter("g_a.body.0.weight"), first)
 
 
 @pytest.fixture
