@@ -20,13 +20,13 @@ from lightning_codec.bitstream import (
     pack,
     unpack,
 )
-from lightning_codec.checkpoint import from_plain, load_weights, read_checkpoint, weights_digest
+from lightning_codec.checkpoint import weights_digest
 from lightning_codec.entropy import GaussianParams, Pmf, Sites, gather, gaussian_pmfs, scale_index
 from lightning_codec.errors import UserError
 from lightning_codec.images import check_image
-from lightning_codec.model import HYPER_STRIDE, LATENT_STRIDE, CompressionModel, NetworkConfig
-from lightning_codec.shipped.catalogue import Catalogue, Model
-from lightning_codec.shipped.loading import ModelSource, find_model, load_network
+from lightning_codec.model import HYPER_STRIDE, LATENT_STRIDE, CompressionModel
+from lightning_codec.networks import load_model
+from lightning_codec.shipped.loading import ModelSource
 from lightning_codec.transforms import crop_to, pad_to_multiple, padded_size
 
 FINGERPRINT_BYTES = 4
@@ -234,23 +234,6 @@ class Codec:
         """Table of each hyper-symbol, its channel: int32 [numel]."""
         _, channels, h, w = z.shape
         return torch.arange(channels, dtype=torch.int32).repeat_interleave(h * w)
-
-
-def load_model(source: ModelSource) -> CompressionModel:
-    """The network of an entropy codec, or of the codec that a diffusion decoder is for. Arguments as `Codec.load`.
-
-    Raises:
-        CheckpointError: as `Codec.load`.
-    """
-    found = find_model(source)
-    if isinstance(found, Model):
-        codec = Catalogue(found.folder).codec_of(found)
-        init_args = codec.card.init_args
-        return load_network(codec, lambda: CompressionModel(from_plain(NetworkConfig, init_args["network"])))
-    content = read_checkpoint(found)
-    model = CompressionModel(from_plain(NetworkConfig, content.init_args["network"]))
-    load_weights(model, content, "model.")
-    return model
 
 
 def _tables(pmfs: list[Pmf]) -> CdfTables:

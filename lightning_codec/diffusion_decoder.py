@@ -19,7 +19,7 @@ from lightning_codec.diffusion.sampling import SamplingConfig
 from lightning_codec.errors import UserError
 from lightning_codec.model import LATENT_STRIDE
 from lightning_codec.shipped.catalogue import Catalogue, Model
-from lightning_codec.shipped.loading import ModelSource, find_model, load_network, using_init_args
+from lightning_codec.shipped.loading import ModelSource, check_digest, find_model, load_network, using_init_args
 from lightning_codec.tiling import Tile, cover, smallest_tile
 from lightning_codec.transforms import crop_to, pad_to_multiple, padded_size
 from lightning_codec.transforms.padding import CODEC_STRIDE
@@ -117,6 +117,7 @@ class DiffusionDecoder:
             sampling = from_plain(SamplingConfig, init_args["sampling"])
         codec = Codec.load(decoder, device)
         denoiser = load_network(decoder, lambda: _denoiser(init_args, codec))
+        check_digest(decoder, denoiser)
         return cls(codec, denoiser.to(device), sampling)
 
     @property

@@ -42,6 +42,7 @@ def test_presets_have_the_stated_widths_and_run(path: Path) -> None:
         "small": ((48, 64, 96), (4, 4, 8, 16, 48), 48, 4, 1),
         "base": ((96, 128, 160), (8, 8, 16, 32, 96), 96, 8, 2),
         "paper": ((192, 192, 192), (16, 16, 32, 64, 192), 192, 8, 2),
+        "photo": ((48, 64, 96), (10, 10, 20, 38, 114), 48, 4, 1),
     }[path.stem]
     config = preset(path)
     model = CompressionModel(config).eval()

@@ -19,14 +19,14 @@ NONE_SHIPS = "no models ship with this version"
 
 
 def run(name: str, arguments: list[str]) -> int:
-    """List, describe, verify or export models; returns the exit code."""
+    """List, describe, verify, export or split models; returns the exit code."""
     parser = CommandParser(
         name,
         "Trained models that come with the package. compress and decompress find them by themselves; "
         "lightning-codec models ACTION --help describes an action.",
         "lightning-codec models list",
     )
-    actions = {"list": _list, "info": _info, "verify": _verify, "export": _export}
+    actions = {"list": _list, "info": _info, "verify": _verify, "export": _export, "split": _split}
     parser.add_argument("action", choices=list(actions), help="what to do")
     parser.add_argument("rest", metavar="...", nargs=argparse.REMAINDER, help="its arguments")
     options = parser.parse_args(arguments)
@@ -107,6 +107,14 @@ def _export(name: str, arguments: list[str]) -> int:
         required=True,
         help="data, command, seed, steps, hours, results, licence and not_for of the model",
     )
+    parser.add_argument(
+        "--rate", metavar="K", type=int, default=0, help="of a checkpoint of several rates: which one, from 0"
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="NAME",
+        help="of the file of weights, which rates of one checkpoint share (default: NAME)",
+    )
     parser.add_argument("--codec", metavar="NAME", help="of a diffusion decoder: the codec whose files it decodes")
     parser.add_argument(
         "-o", "--output", metavar="FOLDER", type=Path, help="where to write (default: to the models that ship)"
@@ -116,10 +124,28 @@ def _export(name: str, arguments: list[str]) -> int:
 
     from lightning_codec.shipped.export import Order, export_codec, export_decoder
 
-    order = Order(options.model, options.name, options.quality, facts)
+    order = Order(options.model, options.name, options.quality, facts, options.rate, options.weights)
     catalogue = shipped() if options.output is None else Catalogue(options.output)
     model = export_codec(order, catalogue) if options.codec is None else export_decoder(order, options.codec, catalogue)
     print(f"{model.weights}  {_kibibytes(model)} KiB  fingerprint {model.card.fingerprint}")
+    return 0
+
+
+def _split(name: str, arguments: list[str]) -> int:
+    parser = CommandParser(
+        name,
+        "Write every rate of a checkpoint of several as a checkpoint of its own, FOLDER/rate-0.ckpt and so on, from "
+        "which pictures are coded, other trainings start, and diffusion decoders are trained.",
+        f"lightning-codec {name} --model last.ckpt -o rates",
+    )
+    parser.add_argument("--model", metavar="CKPT", type=Path, required=True, help="checkpoint, as written by fit")
+    parser.add_argument("-o", "--output", metavar="FOLDER", type=Path, required=True, help="where to write")
+    options = parser.parse_args(arguments)
+
+    from lightning_codec.modules.multirate import split_checkpoint
+
+    for path in split_checkpoint(options.model, options.output):
+        print(path)
     return 0
 
 

@@ -4,6 +4,7 @@ from lightning_codec.modules.coding import CodedFile, EvalStep
 from lightning_codec.modules.diffusion_decoder import DiffusionDecoderModule
 from lightning_codec.modules.diffusion_draws import DiffusionLossConfig
 from lightning_codec.modules.entropy_model import EntropyModelModule
+from lightning_codec.modules.multirate import MultiRateModule
 from lightning_codec.modules.optimizer import OptimizerConfig
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "DiffusionLossConfig",
     "EntropyModelModule",
     "EvalStep",
+    "MultiRateModule",
     "OptimizerConfig",
 ]

@@ -17,7 +17,7 @@ from lightning_codec.checkpoint import (
     to_plain,
     weights_digest,
 )
-from lightning_codec.codec import Codec, load_model
+from lightning_codec.codec import Codec
 from lightning_codec.data import NamedImage
 from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig, Estimate
 from lightning_codec.diffusion.objective import diffusion_loss
@@ -35,6 +35,7 @@ from lightning_codec.modules.entropy_model import estimated_bits
 from lightning_codec.modules.noise import batch_noise, mean_over_processes
 from lightning_codec.modules.optimizer import OptimizerConfig, build_optimizer
 from lightning_codec.modules.prediction import FilePredictor
+from lightning_codec.networks import load_model
 from lightning_codec.perceptual import PerceptualDistance
 from lightning_codec.transforms import pad_to_multiple
 

@@ -1,5 +1,6 @@
 """Training of the entropy codec: g_a, entropy model and ladder, by rate and distortion."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +13,6 @@ from torch import Tensor
 from lightning_codec.checkpoint import (
     RECORD_KEY,
     from_plain,
-    load_weights,
     make_record,
     read_checkpoint,
     to_plain,
@@ -27,6 +27,8 @@ from lightning_codec.modules.coding import EvalStep, FileCoder, bits_map, differ
 from lightning_codec.modules.noise import batch_noise, mean_over_processes
 from lightning_codec.modules.optimizer import OptimizerConfig, build_optimizer
 from lightning_codec.modules.prediction import FilePredictor
+from lightning_codec.networks import copy_weights, load_model
+from lightning_codec.transforms import start_linearly
 
 # Five scales of an 11-tap window.
 MS_SSIM_MIN_SIDE = 161
@@ -39,6 +41,16 @@ class RateDistortionLoss(NamedTuple):
     """None where the images are too small for the distortion"""
     bpp: Tensor
     mse: Tensor
+
+
+def quantizer_step(lmbda: float) -> float:
+    """The step of a uniform quantiser of orthonormal coefficients, of pixels in [0, 1], that `lmbda` calls for.
+
+    At high rates a coefficient of distortion d, the mean over the three colours being d / 3, costs bits that change
+    with d by -1 / (2 ln 2 d), and d = step^2 / 12. The minimum of bpp + lmbda 255^2 MSE is at
+    step^2 = 18 / (ln 2 * 255^2 lmbda).
+    """
+    return math.sqrt(18.0 / (math.log(2.0) * 255.0**2 * lmbda))
 
 
 def estimated_bits(output: ModelOutput) -> Tensor:
@@ -61,10 +73,12 @@ class EntropyModelModule(FilePredictor):
         hard_rate_fraction: share of the optimiser steps at the end that train on the hard rate, in [0, 1].
         channels_last: memory layout of weights and images; faster for convolutions on every device.
         compile: `torch.compile` the network.
-        start_from: checkpoint of a codec with the same network, trained for another rate perhaps, whose weights this
-            training begins with; its optimiser and its steps do not count.
-        transforms_from: checkpoint of a codec whose g_a and g_s are taken and stay as they are: only an entropy model
-            is trained, by the rate alone. For comparing entropy models on the same latents.
+        linear_start: let g_a and g_s begin as a linear transform coder (`lightning_codec.transforms.linear_start`), not
+            by chance.
+        start_from: checkpoint, or name of a model that ships, of a codec with the same network, trained for another
+            rate perhaps, whose weights this training begins with; its optimiser and its steps do not count.
+        transforms_from: checkpoint or model, likewise, of a codec whose g_a and g_s are taken and stay as they are:
+            only an entropy model is trained, by the rate alone. For comparing entropy models on the same latents.
     """
 
     def __init__(
@@ -76,6 +90,7 @@ class EntropyModelModule(FilePredictor):
         hard_rate_fraction: float = 0.15,
         channels_last: bool = True,
         compile: bool = False,
+        linear_start: bool = False,
         start_from: str | None = None,
         transforms_from: str | None = None,
     ) -> None:
@@ -92,13 +107,15 @@ class EntropyModelModule(FilePredictor):
         self.hard_rate_fraction = hard_rate_fraction
         self.channels_last = channels_last
         self.model = CompressionModel(network)
+        if linear_start:
+            start_linearly(self.model.g_a, self.model.g_s, quantizer_step(lmbda))
         if start_from is not None:
-            load_weights(self.model, read_checkpoint(start_from), "model.")
+            copy_weights(self.model, load_model(start_from), start_from)
         self._rate_alone = transforms_from is not None
         if transforms_from is not None:
-            content = read_checkpoint(transforms_from)
+            source = load_model(transforms_from)
             for part, name in ((self.model.g_a, "g_a"), (self.model.g_s, "g_s")):
-                load_weights(part, content, f"model.{name}.")
+                copy_weights(part, source.get_submodule(name), transforms_from)
                 part.requires_grad_(False)
         if channels_last:
             self.model.to(memory_format=torch.channels_last)
@@ -136,11 +153,16 @@ class EntropyModelModule(FilePredictor):
 
     def codec(self) -> Codec:
         """The codec of the weights as they are now; made anew only when they have changed."""
+        network = self.network()
         # By content: fused optimisers change weights without counting a version.
-        digest = weights_digest(self.model.config, self.model)
+        digest = weights_digest(network.config, network)
         if self._codec is None or self._codec[0] != digest:
-            self._codec = (digest, Codec(self.model))
+            self._codec = (digest, Codec(network))
         return self._codec[1]
+
+    def network(self) -> CompressionModel:
+        """The network that codes."""
+        return self.model
 
     def takes_hard_rate(self) -> bool:
         """Whether the training takes its rate at the rounded latents at the current step."""
@@ -148,20 +170,24 @@ class EntropyModelModule(FilePredictor):
         return self.global_step >= (1.0 - self.hard_rate_fraction) * total
 
     def _step(self, x: Tensor, noise: RateNoise | None = None) -> tuple[ModelOutput, RateDistortionLoss]:
-        """Forward pass and loss of images [B, 3, H, W]; the rate is per original pixel, without noise the hard one."""
-        output = self.model(x, noise)
+        """Forward pass and loss of images [B, 3, H, W]; without noise at the hard rate."""
+        output: ModelOutput = self.model(x, noise)
+        return output, self._losses(output, x, self.lmbda)
+
+    def _losses(self, output: ModelOutput, x: Tensor, lmbda: float) -> RateDistortionLoss:
+        """The loss of images [B, 3, H, W]; the rate is per original pixel."""
         bpp = estimated_bits(output) / (x.shape[0] * x.shape[-2] * x.shape[-1])
         x_hat = output.x_hat.float()
         mse = F.mse_loss(x_hat, x)
         if self._rate_alone:
-            return output, RateDistortionLoss(bpp, bpp, mse)
+            return RateDistortionLoss(bpp, bpp, mse)
         if self.distortion == "mse":
             distortion = 255.0**2 * mse
         elif min(x.shape[-2:]) >= MS_SSIM_MIN_SIDE:
             distortion = 1.0 - ms_ssim(x_hat.clamp(0.0, 1.0), x, data_range=1.0)
         else:
-            return output, RateDistortionLoss(None, bpp, mse)
-        return output, RateDistortionLoss(bpp + self.lmbda * distortion, bpp, mse)
+            return RateDistortionLoss(None, bpp, mse)
+        return RateDistortionLoss(bpp + lmbda * distortion, bpp, mse)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """One step on crops [B, 3, H, W]."""
@@ -176,13 +202,11 @@ class EntropyModelModule(FilePredictor):
                 f"data.crop_size is {x.shape[-1]}: raise it"
             )
         means = mean_over_processes(self._trainer, {"loss": losses.loss, "bpp": losses.bpp, "mse": losses.mse})
-        values = {
-            "train/loss": means["loss"],
-            "train/bpp": means["bpp"],
-            "train/psnr": -10.0 * means["mse"].log10(),
-        }
-        self.log_dict(values, prog_bar=True, batch_size=len(x))
+        self._log_training({"loss": means["loss"], "bpp": means["bpp"], "psnr": -10.0 * means["mse"].log10()}, len(x))
         return losses.loss
+
+    def _log_training(self, values: dict[str, Tensor], batch_size: int) -> None:
+        self.log_dict({f"train/{name}": value for name, value in values.items()}, prog_bar=True, batch_size=batch_size)
 
     def validation_step(  # type: ignore[override] # Lightning hands any object on to the callbacks
         self, batch: NamedImage, batch_idx: int, dataloader_idx: int = 0
@@ -203,7 +227,7 @@ class EntropyModelModule(FilePredictor):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """One AdamW, its rate set anew at every optimiser step."""
         total = int(min(self.trainer.estimated_stepping_batches, 2**31))
-        optimizer, schedule = build_optimizer(self.model, self.optimizer_config, total)
+        optimizer, schedule = build_optimizer(self, self.optimizer_config, total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

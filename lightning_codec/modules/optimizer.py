@@ -15,8 +15,8 @@ class OptimizerConfig:
 
     Args:
         lr: peak learning rate.
-        weight_decay: on weights with at least two dimensions only; never on norms, on the prior of z, or on the
-            position bias, whose amplitude has to be free to grow.
+        weight_decay: on weights with at least two dimensions only; never on norms, on the prior of z, on the position
+            bias, whose amplitude has to be free to grow, or on what each of several rates has for itself.
         warmup_steps: linear rise from 0.
         schedule: `cosine` to `final_lr_factor` at the last step; `step`: times `step_factor` after each milestone.
         final_lr_factor: end of the cosine, as a factor of `lr`.
@@ -56,7 +56,7 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig, total_steps: int
     free: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            exempt = parameter.ndim < 2 or ".prior." in f".{name}" or ".bias." in f".{name}"
+            exempt = parameter.ndim < 2 or any(f".{part}." in f".{name}" for part in ("prior", "bias", "rates"))
             (free if exempt else decayed).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay},

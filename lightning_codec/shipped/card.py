@@ -50,6 +50,8 @@ class Card:
         quality: rung of the ladder of rates, 1 or more; that of its codec, for a diffusion decoder.
         codec: the model whose files it decodes; an entropy codec's own name.
         fingerprint: that these files carry, 8 hexadecimal digits.
+        weights: name, without ending, of the file of its tensors, which several models may share.
+        rate: which rate of a network for several (`lightning_codec.multirate`), from 0; 0 for any other.
         parameters: how many weights.
         init_args: configuration, as the record of a checkpoint has it.
         trained_sha256: `weights_digest` of the network as it was trained, before its weights were rounded.
@@ -63,6 +65,8 @@ class Card:
     quality: int
     codec: str
     fingerprint: str
+    weights: str
+    rate: int
     parameters: int
     init_args: dict[str, Any]
     trained_sha256: str

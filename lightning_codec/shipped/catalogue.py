@@ -19,7 +19,7 @@ class Model(NamedTuple):
     @property
     def weights(self) -> Path:
         """Its tensors, see `lightning_codec.shipped.tensors`."""
-        return self.folder / f"{self.card.name}.safetensors"
+        return self.folder / f"{self.card.weights}.safetensors"
 
     @property
     def sample(self) -> Path:
@@ -28,7 +28,7 @@ class Model(NamedTuple):
 
 
 class Catalogue:
-    """The models in a folder: `<name>.json`, `<name>.safetensors` and `<name>.lcb` of each.
+    """The models in a folder: `<name>.json` and `<name>.lcb` of each, and `<weights>.safetensors`, of one or several.
 
     Nothing but cards is read, and nothing is kept.
 

@@ -8,12 +8,15 @@ from typing import NamedTuple
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from lightning_codec.checkpoint import read_checkpoint, weights_digest
-from lightning_codec.codec import Codec, load_model
+from lightning_codec.checkpoint import load_weights, read_checkpoint, weights_digest
+from lightning_codec.codec import Codec
+from lightning_codec.diffusion.denoiser import Denoiser
 from lightning_codec.diffusion_decoder import DiffusionDecoder
 from lightning_codec.errors import UserError
 from lightning_codec.files import write_atomically, write_json
 from lightning_codec.model import CompressionModel
+from lightning_codec.multirate import MultiRateNetwork
+from lightning_codec.networks import build_network, network_of
 from lightning_codec.shipped.card import NAME, Card, Facts
 from lightning_codec.shipped.catalogue import Catalogue, Model
 from lightning_codec.shipped.sample import encode_sample, sample_pixels
@@ -29,10 +32,14 @@ class Order(NamedTuple):
     quality: int
     """rung of the ladder of rates"""
     facts: Facts
+    rate: int = 0
+    """which rate of a checkpoint of several, from 0"""
+    weights: str | None = None
+    """name of the file of tensors; that of the model by default"""
 
 
 class _Rounded(NamedTuple):
-    """A network whose weights have been rounded."""
+    """What is stored of a network whose weights have been rounded, and what the card says of it."""
 
     tensors: Mapping[str, Tensor]
     trained_sha256: str
@@ -48,7 +55,7 @@ def export_codec(order: Order, catalogue: Catalogue) -> Model:
         catalogue: the models among which it will be.
 
     Raises:
-        UserError: the checkpoint cannot be used, or name or quality are taken.
+        UserError: the checkpoint cannot be used, name, quality or file are taken, or there is no such rate.
         OSError: a file cannot be written.
     """
     content = read_checkpoint(order.checkpoint)
@@ -58,8 +65,15 @@ def export_codec(order: Order, catalogue: Catalogue) -> Model:
     for other in catalogue.codecs():
         if other.card.quality == order.quality:
             raise UserError(f"quality {order.quality} is that of {other.card.name}: give another one")
-    network = load_model(order.checkpoint)
-    rounded = _rounded(network, order.checkpoint)
+    stored = build_network(content.init_args)
+    rates = stored.rates.count if isinstance(stored, MultiRateNetwork) else 1
+    if not 0 <= order.rate < rates:
+        raise UserError(f"rate {order.rate}: {order.checkpoint} has {rates}, counted from 0")
+    load_weights(stored, content, "" if isinstance(stored, MultiRateNetwork) else "model.")
+    trained = _digest(network_of(stored, order.rate))
+    tensors = _round(stored, order.checkpoint)
+    network = network_of(stored, order.rate)
+    rounded = _Rounded(tensors, trained, _digest(network), _count(network))
     codec = Codec(network)
     sample = encode_sample(codec)
     card = Card(
@@ -68,6 +82,8 @@ def export_codec(order: Order, catalogue: Catalogue) -> Model:
         quality=order.quality,
         codec=order.name,
         fingerprint=codec.fingerprint.hex(),
+        weights=order.weights or order.name,
+        rate=order.rate,
         parameters=rounded.parameters,
         init_args=content.init_args,
         trained_sha256=rounded.trained_sha256,
@@ -96,7 +112,9 @@ def export_decoder(order: Order, codec_name: str, catalogue: Catalogue) -> Model
     model = catalogue.model(codec_name)
     _check_codec(order, trained.codec.model, model, catalogue)
     denoiser = trained.denoiser
-    rounded = _rounded(denoiser, order.checkpoint)
+    before = _digest(denoiser)
+    tensors = _round(denoiser, order.checkpoint)
+    rounded = _Rounded(tensors, before, _digest(denoiser), _count(denoiser))
     sample = model.sample.read_bytes()
     decoder = DiffusionDecoder(Codec.load(model), denoiser, trained.sampling)
     card = Card(
@@ -105,6 +123,8 @@ def export_decoder(order: Order, codec_name: str, catalogue: Catalogue) -> Model
         quality=order.quality,
         codec=codec_name,
         fingerprint=model.card.fingerprint,
+        weights=order.weights or order.name,
+        rate=0,
         parameters=rounded.parameters,
         init_args=read_checkpoint(order.checkpoint).init_args,
         trained_sha256=rounded.trained_sha256,
@@ -116,8 +136,9 @@ def export_decoder(order: Order, codec_name: str, catalogue: Catalogue) -> Model
 
 
 def _check_name(order: Order, catalogue: Catalogue) -> None:
-    if NAME.fullmatch(order.name) is None:
-        raise UserError(f"name {order.name!r}: give lower-case letters, digits, dots, dashes and underscores")
+    for name in (order.name, order.weights):
+        if name is not None and NAME.fullmatch(name) is None:
+            raise UserError(f"name {name!r}: give lower-case letters, digits, dots, dashes and underscores")
     if order.name in catalogue.names():
         raise UserError(f"{catalogue.card_path(order.name)}: exists already: give another name, or delete it first")
     if order.quality < 1:
@@ -129,7 +150,7 @@ def _check_codec(order: Order, network: CompressionModel, model: Model, catalogu
     card = model.card
     if card.kind != "entropy codec":
         raise UserError(f"{card.name}: a {card.kind}: name the entropy codec whose files are decoded")
-    digest = weights_digest(network.config, network).hex()
+    digest = _digest(network)
     if digest not in (card.trained_sha256, card.weights_sha256):
         raise UserError(
             f"{order.checkpoint}: was trained for a codec of other weights ({digest[:8]}) "
@@ -142,20 +163,29 @@ def _check_codec(order: Order, network: CompressionModel, model: Model, catalogu
         raise UserError(f"{card.name} has a diffusion decoder already, {other.card.name}: delete that first")
 
 
-def _rounded(network: nn.Module, checkpoint: Path) -> _Rounded:
-    """Round the weights of a network in place."""
-    trained = weights_digest(network.config, network).hex()
+def _round(network: nn.Module, checkpoint: Path) -> Mapping[str, Tensor]:
+    """Round the weights of a network in place; returns what is stored of it."""
     try:
-        tensors = round_weights(network)
+        return round_weights(network)
     except ValueError as error:
         raise UserError(f"{checkpoint}: cannot be stored: {error}; train it again") from error
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return _Rounded(tensors, trained, weights_digest(network.config, network).hex(), parameters)
+
+
+def _digest(network: CompressionModel | Denoiser) -> str:
+    return weights_digest(network.config, network).hex()
+
+
+def _count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _write(model: Model, rounded: _Rounded, sample: bytes) -> Model:
     """Write the files of a model, the card last: what has none is no model yet."""
-    write_atomically(model.weights, save(dict(rounded.tensors)))
+    content = save(dict(rounded.tensors))
+    sharers = [other.card.name for other in Catalogue(model.folder).models() if other.weights == model.weights]
+    if sharers and model.weights.read_bytes() != content:
+        raise UserError(f"{model.weights}: belongs to {', '.join(sharers)} and has other weights: give another name")
+    write_atomically(model.weights, content)
     write_atomically(model.sample, sample)
     write_json(Catalogue(model.folder).card_path(model.card.name), asdict(model.card))
     return model

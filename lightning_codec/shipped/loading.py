@@ -37,7 +37,7 @@ def find_model(source: ModelSource) -> Path | Model:
 
 
 def load_network(model: Model, build: Callable[[], T]) -> T:
-    """A network with the weights of a model.
+    """A network with the tensors of a model's file; see `check_digest`.
 
     Args:
         model: whose weights.
@@ -45,7 +45,7 @@ def load_network(model: Model, build: Callable[[], T]) -> T:
             sizes are compared with the file's before memory is taken.
 
     Raises:
-        CheckpointError: the card makes no network, or the weights are damaged or not those of the card.
+        CheckpointError: the card makes no network, or the tensors are damaged or those of another network.
         OSError: the weights cannot be read.
     """
     with using_init_args(model), torch.device("meta"):
@@ -53,13 +53,21 @@ def load_network(model: Model, build: Callable[[], T]) -> T:
     tensors = read_tensors(model.weights, expected)
     network = build()
     network.load_state_dict(tensors)
+    return network
+
+
+def check_digest(model: Model, network: nn.Module) -> None:
+    """Refuse a network that is not the one of the card.
+
+    Raises:
+        CheckpointError: it is another.
+    """
     digest = weights_digest(network.config, network).hex()
     if digest != model.card.weights_sha256:
         raise CheckpointError(
             f"{model.weights}: its tensors are not those of the card (SHA-256 {digest[:8]}, "
             f"not {model.card.weights_sha256[:8]}): install the package again"
         )
-    return network
 
 
 @contextmanager
