@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from lightning_codec.model import CompressionModel, NetworkConfig
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 EXPERIMENTS = sorted((CONFIGS / "experiment").glob("*.yaml"))
 PRESETS = sorted((CONFIGS / "model").glob("*.yaml"))
+ABLATION = CONFIGS / "experiment" / "ablation"
+ENTROPY_MODELS = sorted((ABLATION / "entropy").glob("*.yaml"))
 DECODERS = sorted((CONFIGS / "decoder").glob("*.yaml"))
 # Stacked on an experiment: how and where it trains, on what, and where it is logged.
 LAYERS = [path for folder in ("trainer", "cluster", "data", "logger") for path in sorted((CONFIGS / folder).glob("*"))]
@@ -28,6 +31,7 @@ LAYERS = [path for folder in ("trainer", "cluster", "data", "logger") for path i
 
 def test_every_configuration_is_tested_here() -> None:
     tested = {*EXPERIMENTS, *PRESETS, *DECODERS, *LAYERS, CONFIGS / "quickstart.yaml"}
+    tested |= {*ENTROPY_MODELS, ABLATION / "entropy.yaml"}
     assert tested == {path for path in CONFIGS.rglob("*") if path.is_file()}
 
 
@@ -50,6 +54,55 @@ def test_presets_have_the_stated_widths_and_run(path: Path) -> None:
     assert (config.channels, model.entropy.widths, entropy.hyper_channels, entropy.window, entropy.blocks) == expected
     with torch.no_grad():
         assert torch.isfinite(model(torch.rand(1, 3, 64, 64)).x_hat).all()
+
+
+@pytest.mark.parametrize("path", ENTROPY_MODELS, ids=lambda path: path.stem)
+def test_entropy_models_of_the_ablation_are_of_one_size_and_fit_the_same_transforms(path: Path) -> None:
+    config, photo = preset(path), preset(CONFIGS / "model" / "photo.yaml")
+    model, whole = CompressionModel(config), CompressionModel(photo)
+    sizes = [sum(p.numel() for p in network.entropy.parameters()) for network in (model, whole)]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.02)
+    model.g_a.load_state_dict(whole.g_a.state_dict())
+    model.g_s.load_state_dict(whole.g_s.state_dict())
+
+
+def test_the_ablation_has_every_part_once() -> None:
+    models = {path.stem: preset(path).entropy for path in ENTROPY_MODELS}
+    whole = models["global_laplacian"]
+    assert whole == preset(CONFIGS / "model" / "photo.yaml").entropy
+    differing = {
+        name: {f.name for f in fields(entropy) if getattr(entropy, f.name) != getattr(whole, f.name)}
+        for name, entropy in models.items()
+    }
+    one_pass = {"checkerboard", "local_context", "global_context", "hyper_channels"}
+    assert differing == {
+        "hyperprior": {"channel_groups", *one_pass},
+        "even": {"channel_groups", *one_pass},
+        "uneven": one_pass,
+        "local": {"global_context", "hyper_channels"},
+        "global_none": {"position_bias"},
+        "global_learned": {"position_bias"},
+        "global_shared": {"position_bias"},
+        "global_laplacian": set(),
+        "window_8": {"window"},
+    }
+
+
+def test_the_ablation_trains_the_entropy_model_alone(tmp_path: Path) -> None:
+    transforms = train_two_steps(CONFIGS / "quickstart.yaml", tmp_path / "codec")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    save_image(torch.rand(3, 96, 96), photos / "a.png")
+    folders = f"[{photos}]"
+    more = ["--data.train_folders", folders, "--data.eval_sets", folders]
+    more += ["--model.init_args.network", str(CONFIGS / "model" / "tiny.yaml")]
+    more += ["--model.init_args.transforms_from", str(transforms)]
+    trained = train_two_steps(ABLATION / "entropy.yaml", tmp_path / "run", *more)
+    before, after = (torch.load(path, weights_only=True)["state_dict"] for path in (transforms, trained))
+    same = {name.split(".")[1] for name, value in after.items() if torch.equal(value, before[name])}
+    assert {"g_a", "g_s"} <= same
+    changed = {name.split(".")[1] for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed == {"entropy"}
 
 
 @pytest.mark.parametrize("path", DECODERS, ids=lambda path: path.stem)

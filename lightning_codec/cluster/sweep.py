@@ -112,14 +112,14 @@ def _run_member(sweep: Sweep, member: Member, program: Sequence[str], environmen
 
     failed = failure("fit", f"--trainer.default_root_dir={folder}")
     if failed is None:
-        checkpoint = _newest(folder) / LAST
+        checkpoint = newest_run(folder) / LAST
         failed = failure("test", f"--ckpt_path={checkpoint}", f"--trainer.default_root_dir={folder / 'test'}")
     if failed is None:
         (folder / FINISHED).touch()
     return Ended(member, failed)
 
 
-def _newest(root: Path) -> Path:
+def newest_run(root: Path) -> Path:
     """The run folder that was made last below a `trainer.default_root_dir`."""
     return max(root.glob("version_*"), key=lambda path: int(path.name.removeprefix("version_")))
 
@@ -147,7 +147,7 @@ def collect(sweep: Sweep) -> tuple[Path, list[str]]:
 def _means(folder: Path) -> dict[str, dict[str, Any]]:
     """Every mean and every distance of the newest test in a folder, by set of images."""
     found: dict[str, dict[str, Any]] = {}
-    for path in sorted((_newest(folder) / "metrics").glob("test_*.json")):
+    for path in sorted((newest_run(folder) / "metrics").glob("test_*.json")):
         means = _document(path).get("header", {}).get("means", {})
         dataset = means.pop("dataset", None)  # only rate and distortion have it among their means
         if dataset is None:

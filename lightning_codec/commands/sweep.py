@@ -33,6 +33,11 @@ def run(name: str, arguments: list[str]) -> int:
         metavar="KEY=A,B,...",
         help="a setting of the configuration and its values, such as model.init_args.lmbda=0.0035,0.013; repeatable",
     )
+    parser.add_argument(
+        "--against",
+        metavar="KEY=VALUE",
+        help="write savings.csv too: what the others save of the bytes of the members with this value, image by image",
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--local", type=positive, default=1, metavar="N", help="run here, N members at a time (1)")
     how.add_argument("--slurm", action="store_true", help="write an array job for what is not finished")
@@ -45,7 +50,7 @@ def run(name: str, arguments: list[str]) -> int:
     from lightning_codec.cluster.sweep import Sweep
 
     if options.collect:
-        return _collect(Sweep.read(options.output))
+        return _collect(Sweep.read(options.output), options.against)
     if not options.set:
         raise UserError(f"nothing to sweep: give --set KEY=A,B,...; see {parser.prog} --help")
     sweep = Sweep(options.output, tuple(fit_arguments), tuple(parse_axis(text) for text in options.set))
@@ -54,7 +59,7 @@ def run(name: str, arguments: list[str]) -> int:
     if options.slurm:
         return _submit(sweep, options)
     sweep.begin()
-    return _run_here(sweep, options.local)
+    return _run_here(sweep, options.local, options.against)
 
 
 def _check(sweep: "Sweep", arguments: list[str]) -> None:
@@ -66,7 +71,7 @@ def _check(sweep: "Sweep", arguments: list[str]) -> None:
     fit_configuration([*sweep.arguments, *arguments])
 
 
-def _run_here(sweep: "Sweep", processes: int) -> int:
+def _run_here(sweep: "Sweep", processes: int, against: str | None) -> int:
     from lightning_codec.cluster.sweep import run_here
 
     members = sweep.members
@@ -79,7 +84,7 @@ def _run_here(sweep: "Sweep", processes: int) -> int:
         else:
             failed += 1
         print(f"[{done}/{len(members)}] {ended.member.name}: {ended.failure or 'finished'}", flush=True)
-    _collect(sweep)
+    _collect(sweep, None if failed else against)
     if failed:
         raise UserError(f"{failed} of {len(members)} members have failed; mend it and give the same command again")
     return 0
@@ -93,7 +98,7 @@ def _submit(sweep: "Sweep", options: argparse.Namespace) -> int:
     sweep.begin()
     print(f"{len(sweep.members)} members, {len(sweep.members) - len(wanted)} of them finished already")
     if not wanted:
-        return _collect(sweep)
+        return _collect(sweep, options.against)
     folder = sweep.folder.absolute()
     place = Place(options.job_name or folder.name, Path(os.getcwd()), PROGRAM, folder / "slurm")
     arguments = [*sweep.arguments, *resources.trainer_arguments()]
@@ -103,11 +108,16 @@ def _submit(sweep: "Sweep", options: argparse.Namespace) -> int:
     return 0
 
 
-def _collect(sweep: "Sweep") -> int:
+def _collect(sweep: "Sweep", against: str | None) -> int:
     from lightning_codec.cluster.sweep import collect
 
     path, missing = collect(sweep)
     print(f"table: {path}")
     if missing:
         print(f"not in it, not finished: {', '.join(missing)}")
+    if against is not None:
+        from lightning_codec.cluster.savings import write_savings
+
+        key, _, value = against.partition("=")
+        print(f"savings: {write_savings(sweep, key, value)}")
     return 0

@@ -199,3 +199,10 @@ class AttentionLayer(nn.Module):
         x = x + gate * self.attention(self.norm_attention(x))
         refined: Tensor = x + self.mlp(self.norm_mlp(x))
         return refined
+
+
+def share_bias(module: nn.Module) -> None:
+    """Give all attention in a module the position bias of the first."""
+    attentions = [part for part in module.modules() if isinstance(part, MaskedWindowAttention)]
+    for attention in attentions[1:]:
+        attention.bias = attentions[0].bias

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 GroupRule: TypeAlias = Literal["uneven", "even", "single"] | list[int]
-BiasKind: TypeAlias = Literal["laplacian", "learned", "none"]
+BiasKind: TypeAlias = Literal["laplacian", "laplacian-shared", "learned", "none"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class EntropyConfig:
             at, so both spatial contexts are off as well.
         local_context: g_ls, the masked 5x5 convolution over the anchors.
         global_context: g_gs, masked window attention over the anchors.
-        position_bias: relative position bias of g_gs.
+        position_bias: relative position bias of g_gs; `laplacian` for every head of every group and layer,
+            `laplacian-shared` one for all of them (an ablation).
         window: P, side of an attention window in latent sites; even and at least 4.
         blocks: L, blocks of one window and one shifted-window layer.
         max_width: the token width of g_gs is D = min(2 C_j, max_width).

@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from lightning_codec.entropy.attention import share_bias
 from lightning_codec.entropy.checkerboard import Sites, gather, scatter
 from lightning_codec.entropy.config import EntropyConfig
 from lightning_codec.entropy.factorized import FactorizedPrior
@@ -58,6 +59,8 @@ class EntropyModel(nn.Module):
         self.h_s = hyper_synthesis(config.hyper_channels)
         self.prior = FactorizedPrior(config.hyper_channels)
         self.groups = nn.ModuleList(GroupModel(self.widths, j, config) for j in range(len(self.widths)))
+        if config.position_bias == "laplacian-shared":
+            share_bias(self.groups)
         self.likelihood = GaussianLikelihood()
 
     def split_groups(self, y: Tensor) -> tuple[Tensor, ...]:

@@ -79,8 +79,10 @@ def position_bias(kind: BiasKind, heads: int, window: int) -> nn.Module:
     """
     if kind == "laplacian":
         return LaplacianBias(heads, window)
+    if kind == "laplacian-shared":
+        return LaplacianBias(1, window)
     if kind == "learned":
         return LearnedBias(heads, window)
     if kind == "none":
         return NoBias()
-    raise ValueError(f"position_bias is {kind!r}: choose laplacian, learned or none")
+    raise ValueError(f"position_bias is {kind!r}: choose laplacian, laplacian-shared, learned or none")

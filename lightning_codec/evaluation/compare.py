@@ -130,17 +130,21 @@ def _compare(
 
 
 def _difference(metric: str, protocol: str, values: Sequence[tuple[float, float]]) -> Difference:
-    differences = np.array([y - x for x, y in values])
-    low = high = None
-    if len(values) > 1:
-        interval = bootstrap(
-            (differences,),
-            np.mean,
-            n_resamples=RESAMPLES,
-            confidence_level=CONFIDENCE,
-            method="percentile",
-            random_state=np.random.default_rng(SEED),
-        ).confidence_interval
-        low, high = float(interval.low), float(interval.high)
+    differences = [y - x for x, y in values]
     means = (fmean([x for x, _ in values]), fmean([y for _, y in values]))
-    return Difference(metric, protocol, len(values), *means, fmean(differences), low, high)
+    return Difference(metric, protocol, len(values), *means, fmean(differences), *mean_interval(differences))
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """The 95 % percentile bootstrap interval of a mean, by 10,000 resamples, seeded; None of a single value."""
+    if len(values) < 2:
+        return None, None
+    interval = bootstrap(
+        (np.array(values),),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        random_state=np.random.default_rng(SEED),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)

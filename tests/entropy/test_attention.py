@@ -67,7 +67,7 @@ def test_masked_softmax_is_exactly_zero_on_masked_keys_and_sums_to_one() -> None
     assert torch.allclose(weights.double(), reference, atol=1e-6)
 
 
-@pytest.mark.parametrize("bias", ["laplacian", "learned", "none"])
+@pytest.mark.parametrize("bias", ["laplacian", "laplacian-shared", "learned", "none"])
 @pytest.mark.parametrize(("h", "w", "shift"), [(8, 12, 0), (8, 12, 2), (5, 7, 0), (6, 10, 2)])
 def test_leaving_pairs_out_changes_nothing_where_the_result_is_used(bias: BiasKind, h: int, w: int, shift: int) -> None:
     torch.manual_seed(0)

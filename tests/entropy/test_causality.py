@@ -15,6 +15,7 @@ ABLATIONS: list[dict[str, Any]] = [
     {"update_anchors": True},
     {"position_bias": "learned"},
     {"position_bias": "none"},
+    {"position_bias": "laplacian-shared"},
     {"local_context": False},
     {"global_context": False},
     {"blocks": 2},

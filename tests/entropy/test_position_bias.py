@@ -72,6 +72,24 @@ def test_every_layer_of_every_group_owns_its_pairs() -> None:
     assert len({id(m.amplitude) for m in pairs}) == len(pairs) == 3 * 2 * 2
 
 
+def test_a_shared_pair_serves_every_head_of_every_layer_and_group() -> None:
+    torch.manual_seed(0)
+    model = EntropyModel(40, EntropyConfig(hyper_channels=8, position_bias="laplacian-shared"))
+    pairs = [p for name, p in model.named_parameters() if name.endswith((".amplitude", ".width"))]
+    assert [tuple(p.shape) for p in pairs] == [(1,), (1,)]
+    y = 3.0 * torch.randn(1, 40, 8, 8)
+    before = model(y).y_likelihoods.detach()
+    with torch.no_grad():
+        pairs[0].mul_(50.0)
+    change = (model(y).y_likelihoods.detach() - before).abs()
+    for j, width in enumerate(model.widths):
+        first = sum(model.widths[:j])
+        assert float(change[:, first : first + width].max()) > 0.0, j
+    sums = model(y).y_likelihoods.log().sum()
+    sums.backward()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in pairs)
+
+
 def test_both_parameters_get_a_gradient_at_the_start() -> None:
     torch.manual_seed(0)
     model = EntropyModel(12, EntropyConfig(hyper_channels=4, channel_groups=[4, 8], window=4))
@@ -96,5 +114,5 @@ def test_learned_bias_has_one_value_per_displacement() -> None:
 
 
 def test_unknown_kind_names_the_choices() -> None:
-    with pytest.raises(ValueError, match="laplacian, learned or none"):
+    with pytest.raises(ValueError, match="laplacian, laplacian-shared, learned or none"):
         position_bias("swin", 1, 4)  # type: ignore[arg-type]
