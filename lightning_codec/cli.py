@@ -40,12 +40,13 @@ COMMANDS = (
     Command("compress", "images to .lcb files", "compress"),
     Command("decompress", ".lcb files to images", "decompress"),
     Command("info", "what the header of a .lcb file says", "info"),
-    Command("models", "trained models that come with the package: list, info, verify, export", "models"),
+    Command("models", "trained models that come with the package: list, info, verify, export, split", "models"),
     Command("weights", "networks of perceptual metrics: list, fetch ahead, verify", "weights"),
     Command("wandb-sync", "a Weights & Biases run from the history in a run folder", "wandb_sync"),
     Command("evaluate", "codecs on a set of images: tables, curves, BD-rates, a report", "evaluate"),
     Command("compare", "two evaluations, image by image, with confidence intervals", "compare"),
     Command("spectrum", "decoded pictures against originals: missing detail, grids, grain", "spectrum"),
+    Command("receptive-fields", "how far the attention of an entropy model looks", "receptive_fields"),
     Command("benchmark", "speed and memory, as ratios measured in one run", "benchmark"),
 )
 

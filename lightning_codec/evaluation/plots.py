@@ -60,7 +60,7 @@ def draw_curves(
     figure = curves_figure(curves, metric_label, higher_is_better, codecs)
     for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         data = io.BytesIO()
-        with _style():
+        with plot_style():
             figure.savefig(data, format=ending, dpi=150, metadata=metadata)
         write_atomically(folder / f"{stem}.{ending}", data.getvalue())
 
@@ -91,7 +91,7 @@ def curves_figure(
     window = _window(measured or curves)
     published = [curve for curve in curves if curve.source and window.has_points_of(curve)]
     sources = list(dict.fromkeys(curve.source for curve in published[:NAMED_PUBLISHED]))
-    with _style():
+    with plot_style():
         figure = Figure()
         axes = figure.subplots()
         handles = _draw_measured(axes, measured, codecs or [curve.codec for curve in measured])
@@ -106,7 +106,8 @@ def curves_figure(
     return figure
 
 
-def _style() -> AbstractContextManager[None]:
+def plot_style() -> AbstractContextManager[None]:
+    """A context in which all plots of the package are made: the same look, and the same bytes for the same content."""
     return rc_context(
         {
             "svg.hashsalt": "lightning_codec",  # else the ids in an SVG are random
