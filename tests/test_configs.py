@@ -12,7 +12,7 @@ import torch
 import yaml
 from torchvision.utils import save_image
 
-from lightning_codec.checkpoint import from_plain
+from lightning_codec.checkpoint import from_plain, to_plain
 from lightning_codec.cli import main
 from lightning_codec.codec import Codec
 from lightning_codec.commands.resolved import fit_configuration
@@ -31,12 +31,16 @@ LAYERS = [path for folder in ("trainer", "cluster", "data", "logger") for path i
 
 def test_every_configuration_is_tested_here() -> None:
     tested = {*EXPERIMENTS, *PRESETS, *DECODERS, *LAYERS, CONFIGS / "quickstart.yaml"}
-    tested |= {*ENTROPY_MODELS, ABLATION / "entropy.yaml"}
+    tested |= {*ENTROPY_MODELS, ABLATION / "entropy.yaml", ABLATION / "decoder.yaml"}
     assert tested == {path for path in CONFIGS.rglob("*") if path.is_file()}
 
 
 def preset(path: Path) -> NetworkConfig:
     return from_plain(NetworkConfig, yaml.safe_load(path.read_text()))
+
+
+def preset_of_decoder(path: Path) -> DenoiserConfig:
+    return from_plain(DenoiserConfig, yaml.safe_load(path.read_text()))
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
@@ -105,6 +109,26 @@ def test_the_ablation_trains_the_entropy_model_alone(tmp_path: Path) -> None:
     assert changed == {"entropy"}
 
 
+@pytest.mark.parametrize("setting", ["prediction=epsilon", "prediction=v", "schedule.sigma_blur_max=20.0"])
+def test_the_ablation_of_the_decoder_changes_one_thing(setting: str, tmp_path: Path) -> None:
+    codec = train_two_steps(CONFIGS / "quickstart.yaml", tmp_path / "codec")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    save_image(torch.rand(3, 96, 96), photos / "a.png")
+    more = ["--config", str(ABLATION / "decoder.yaml"), "--data.train_folders", f"[{photos}]"]
+    more += ["--data.eval_sets", f"[{photos}]", "--model.init_args.codec", str(codec)]
+    whole = CONFIGS / "experiment" / "tiny_decoder.yaml"
+    key, value = f"--model.init_args.decoder.{setting}".split("=")
+    trained = train_two_steps(whole, tmp_path / "run", *more, key, value)
+    record = torch.load(trained, weights_only=True)["lightning_codec"]["init_args"]
+    given = yaml.safe_load(whole.read_text())["model"]["init_args"]
+    assert record["loss"] == {**record["loss"], **given["loss"], "rollout": 0}
+    decoder = preset_of_decoder(CONFIGS / "decoder" / "tiny.yaml")
+    changed = {"prediction": record["decoder"]["prediction"], "schedule": record["decoder"]["schedule"]}
+    assert to_plain(decoder) != record["decoder"]
+    assert {**to_plain(decoder), **changed} == record["decoder"]
+
+
 @pytest.mark.parametrize("path", DECODERS, ids=lambda path: path.stem)
 def test_decoder_presets_have_the_stated_widths_and_run(path: Path) -> None:
     expected = {
@@ -113,7 +137,7 @@ def test_decoder_presets_have_the_stated_widths_and_run(path: Path) -> None:
         "base": ((48, 96, 144, 192, 240, 288), 1, True, "x", 4.0),
         "paper": ((64, 128, 192, 256, 320, 384), 1, True, "epsilon", 20.0),
     }[path.stem]
-    config = from_plain(DenoiserConfig, yaml.safe_load(path.read_text()))
+    config = preset_of_decoder(path)
     unet, blur = config.unet, config.schedule.sigma_blur_max
     assert (unet.channels, unet.patch, unet.attention, config.prediction, blur) == expected
     ladder = [torch.rand(1, c, s, s) for c, s in ((3, 64), (8, 32), (12, 16), (16, 8))]
