@@ -115,8 +115,9 @@ def test_the_ablation_of_the_decoder_changes_one_thing(setting: str, tmp_path: P
     photos = tmp_path / "photos"
     photos.mkdir()
     save_image(torch.rand(3, 96, 96), photos / "a.png")
-    more = ["--config", str(ABLATION / "decoder.yaml"), "--data.train_folders", f"[{photos}]"]
-    more += ["--data.eval_sets", f"[{photos}]", "--model.init_args.codec", str(codec)]
+    more = ["--config", str(ABLATION / "decoder.yaml"), "--trainer.max_steps", "2"]  # which the file would set anew
+    more += ["--data.train_folders", f"[{photos}]", "--data.eval_sets", f"[{photos}]"]
+    more += ["--model.init_args.codec", str(codec)]
     whole = CONFIGS / "experiment" / "tiny_decoder.yaml"
     key, value = f"--model.init_args.decoder.{setting}".split("=")
     trained = train_two_steps(whole, tmp_path / "run", *more, key, value)

@@ -19,7 +19,10 @@ from lightning_codec.evaluation.settings import CodecSetting, ModelRequest
 
 FINGERPRINT_DIGITS = 8
 DECIDING_ROOMS = ("bitstream", "diffusion", "entropy", "shipped", "transforms")
-DECIDING_FILES = ("checkpoint.py", "codec.py", "diffusion_decoder.py", "images.py", "model.py", "tiling.py")
+DECIDING_FILES = tuple(
+    f"{name}.py"
+    for name in ("checkpoint", "codec", "diffusion_decoder", "images", "model", "multirate", "networks", "tiling")
+)
 """With these rooms, all that `Codec` and `DiffusionDecoder` are made of."""
 DEFAULT_NAMES = {"mse": "lightning-codec", "diffusion": "lightning-codec-diffusion"}
 """Of a model's curve, by decoder."""
