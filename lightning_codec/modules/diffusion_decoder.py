@@ -35,8 +35,10 @@ from lightning_codec.modules.entropy_model import estimated_bits
 from lightning_codec.modules.noise import batch_noise, mean_over_processes
 from lightning_codec.modules.optimizer import OptimizerConfig, build_optimizer
 from lightning_codec.modules.prediction import FilePredictor
-from lightning_codec.networks import load_model
+from lightning_codec.networks import copy_weights, load_model
 from lightning_codec.perceptual import PerceptualDistance
+from lightning_codec.shipped.catalogue import Model
+from lightning_codec.shipped.loading import find_model
 from lightning_codec.transforms import pad_to_multiple
 
 
@@ -71,8 +73,8 @@ class DiffusionDecoderModule(FilePredictor):
         train_codec: train transforms and entropy model too.
         ema_decay: of the averaged weights, per optimiser step; lower in the first steps (`warming_average`).
         channels_last: memory layout of weights and images.
-        start_from: checkpoint of a diffusion decoder with the same U-Net, for another codec perhaps, whose averaged
-            weights this training begins with; its optimiser and its steps do not count.
+        start_from: checkpoint, or name of a model that ships, of a diffusion decoder with the same U-Net, for another
+            codec perhaps, whose averaged weights this training begins with; its optimiser and its steps do not count.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class DiffusionDecoderModule(FilePredictor):
             self.model.requires_grad_(False)
         self.decoder = Denoiser(decoder, self.model.config.channels)
         if start_from is not None:
-            load_weights(self.decoder, read_checkpoint(start_from), "ema.module.")
+            _start(self.decoder, start_from)
         self.loss_config = loss
         self.sampling = sampling
         self.optimizer_config = optimizer
@@ -261,6 +263,14 @@ class DiffusionDecoderModule(FilePredictor):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write what the checkpoint has to say about itself."""
         checkpoint[RECORD_KEY] = self._record
+
+
+def _start(denoiser: Denoiser, source: str) -> None:
+    found = find_model(source)
+    if isinstance(found, Model):
+        copy_weights(denoiser, DiffusionDecoder.load(found).denoiser, source)
+    else:  # whatever codec it was trained for
+        load_weights(denoiser, read_checkpoint(found), "ema.module.")
 
 
 def warming_average(decay: float) -> Callable[[Any, Any, Any], None]:

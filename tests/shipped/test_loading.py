@@ -35,6 +35,16 @@ def test_a_file_that_exists_is_a_checkpoint_whatever_its_name(fleet: Path, ships
     assert Codec.load("low").fingerprint.hex() == Catalogue(ships).model("low").card.fingerprint
 
 
+@pytest.mark.usefixtures("ships")
+@pytest.mark.parametrize("source", ["real", "middle"])
+def test_the_training_of_a_decoder_goes_on_from_the_one_that_ships(source: str) -> None:
+    module = DiffusionDecoderModule(codec="low", decoder=TINY_DENOISER, start_from=source)
+    expected = DiffusionDecoder.load("real").denoiser.state_dict()
+    for network in (module.decoder, module.ema.module):
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, expected[name]), name
+
+
 def test_the_codec_of_a_decoder_is_the_model_and_not_a_file_of_its_name(fleet: Path, ships: Path) -> None:
     shutil.copy(fleet / "checkpoints/high.ckpt", "middle")
     expected = Catalogue(ships).model("middle").card.fingerprint
