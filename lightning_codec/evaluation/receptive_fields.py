@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from lightning_codec.entropy.position_bias import EPSILON, LaplacianBias
 from lightning_codec.errors import UserError
@@ -81,6 +82,9 @@ def fields_figure(fields: Sequence[Field], window: int) -> Figure:
             label = f"group {group}: {mine[0].channels} channels, {len(mine)} heads"
             curves.plot(distance, np.mean(bias, axis=0), color=colour, label=label)
         heads.set_yscale("log")
+        for set_formatter in (heads.yaxis.set_major_formatter, heads.yaxis.set_minor_formatter):
+            set_formatter(StrMethodFormatter("{x:g}"))  # not powers of ten in mathematical type
+        heads.set_axisbelow(True)
         heads.set_xticks(groups)
         heads.set_xlabel("channel group, in coding order")
         heads.set_ylabel("half of the bias is left at (sites)")

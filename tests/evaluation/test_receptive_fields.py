@@ -80,7 +80,10 @@ def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_the_picture_has_every_head_and_a_curve_for_every_group() -> None:
     fields = learned_fields(tiny_compression_model())
-    heads, curves = fields_figure(fields, 4).axes
+    figure = fields_figure(fields, 4)
+    figure.canvas.draw()
+    heads, curves = figure.axes
+    assert "$" not in "".join(label.get_text() for label in heads.get_yticklabels(which="both"))
     assert sum(len(np.asarray(marks.get_offsets())) for marks in heads.collections) == len(fields)
     assert [line.get_label() for line in curves.lines] == [
         f"group {g}: {c} channels, 2 heads" for g, c in ((1, 2), (2, 4), (3, 6))
