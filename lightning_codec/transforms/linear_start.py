@@ -1,5 +1,7 @@
 """A start for g_a and g_s: the linear transform coder that they can become by themselves, slowly."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -13,13 +15,22 @@ COLOUR_CORRELATION = ((1.0, 0.99, 0.98), (0.99, 1.0, 0.99), (0.98, 0.99, 1.0))
 """Between R, G and B: that of details, which is closer than that of whole pictures."""
 
 
+# The orthonormal scaling filter of four taps of Daubechies, and its wavelet: neighbouring blocks overlap, so that there
+# are none to be seen. Four taps are what both kinds of kernel have room for.
+_ROOT = math.sqrt(3.0)
+SCALING = tuple(tap / (4.0 * math.sqrt(2.0)) for tap in (1 + _ROOT, 3 + _ROOT, 3 - _ROOT, 1 - _ROOT))
+WAVELET = (SCALING[3], -SCALING[2], SCALING[1], -SCALING[0])
+
+
 @torch.no_grad()
 def start_linearly(g_a: AnalysisTransform, g_s: SynthesisLadder, step: float) -> None:
     """Give both transforms weights by which they are orthonormal, linear and each other's inverse, as far as M goes.
 
-    Every stage takes the principal components of blocks of 2x2 sites, of a separable Markov model of photographs. The
-    first latent channels have the most variance, as uneven channel groups expect. Residual units begin as identities.
-    Channels for which there is no component keep the random weights that they have, and nothing reads them yet.
+    Every stage is a step of the wavelet transform with the filters of Daubechies, and takes the principal components of
+    the four bands of all channels, of a separable Markov model of photographs. The first latent channels have the most
+    variance, as uneven channel groups expect. Residual units begin as identities. Channels for which there is no
+    component keep the random weights that they have, and nothing reads them yet. At the borders of a picture the
+    zero padding of the convolutions takes a part of it away.
 
     Args:
         g_a: with at least one residual unit a stage, which means without activations in between.
@@ -37,18 +48,17 @@ def start_linearly(g_a: AnalysisTransform, g_s: SynthesisLadder, step: float) ->
         if isinstance(module, ResUnit):
             for parameter in module.body[-1].parameters():
                 parameter.zero_()
-    components = principal_components(tuple(layer.out_channels for layer in down))
-    for basis, conv, transposed in zip(components, down, up, strict=True):
-        n_out, _, n_in = basis.shape
-        blocks = basis.reshape(n_out, 2, 2, n_in).permute(0, 3, 1, 2)  # [n_out, n_in, row, column]
+    kernels = principal_components(tuple(layer.out_channels for layer in down))
+    for kernel, conv, transposed in zip(kernels, down, up, strict=True):
+        n_out, n_in = kernel.shape[:2]
         assert conv.bias is not None
         assert transposed.bias is not None
         conv.weight[:n_out] = 0.0
         conv.weight[:, n_in:] = 0.0
-        conv.weight[:n_out, :n_in, 2:4, 2:4] = blocks  # taps 2 and 3 of a kernel with padding 2 are the site's block
+        conv.weight[:n_out, :n_in, 1:5, 1:5] = kernel  # of the five taps the last four, where the other kernel's lie
         transposed.weight[:, :n_in] = 0.0
         transposed.weight[n_out:] = 0.0
-        transposed.weight[:n_out, :n_in, 1:3, 1:3] = blocks
+        transposed.weight[:n_out, :n_in] = kernel
         conv.bias.zero_()
         transposed.bias.zero_()
     down[-1].weight.div_(step)
@@ -56,27 +66,34 @@ def start_linearly(g_a: AnalysisTransform, g_s: SynthesisLadder, step: float) ->
 
 
 def principal_components(widths: tuple[int, ...]) -> list[Tensor]:
-    """The stages of an orthonormal transform, each of 2x2 sites: [n_s, 4, n_(s-1)], n_0 = 3, the rows orthonormal.
+    """The kernels of the stages of an orthonormal transform: [n_s, n_(s-1), 4, 4], of stride 2, n_0 = 3.
 
     Args:
         widths: the most components that each stage may keep.
     """
-    stages = []
+    filters = torch.tensor((SCALING, WAVELET), dtype=torch.float64)
+    bands = torch.einsum("ar,bc->abrc", filters, filters).flatten(0, 1)  # [4, row, column]
+    kernels = []
     reached = torch.eye(3, dtype=torch.float64)[:, None, None, :]  # component, row, column, colour
-    for width in widths:
-        count, side = len(reached), reached.shape[1]
-        block = torch.zeros(2, 2, count, 2 * side, 2 * side, 3, dtype=torch.float64)
-        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            block[row, column, :, row * side : (row + 1) * side, column * side : (column + 1) * side] = reached
-        block = block.flatten(0, 2)
-        kept = _leading(_covariance(block), min(width, len(block)))
-        stages.append(kept.reshape(len(kept), 4, count).float())
-        reached = torch.tensordot(kept, block, dims=1)
-    return stages
+    for stage, width in enumerate(widths):
+        count, side = reached.shape[:2]
+        stride = 2**stage  # of the components in pixels
+        extent = side + 3 * stride
+        measured = torch.zeros(4, count, extent, extent, 3, dtype=torch.float64)
+        for row in range(4):
+            for column in range(4):
+                rows = slice(row * stride, row * stride + side)
+                columns = slice(column * stride, column * stride + side)
+                measured[:, :, rows, columns] += bands[:, row, column, None, None, None, None] * reached
+        measured = measured.flatten(0, 1)
+        kept = _leading(_covariance(measured), min(width, len(measured)))
+        kernels.append(torch.einsum("obn,brc->onrc", kept.reshape(len(kept), 4, count), bands).float())
+        reached = torch.tensordot(kept, measured, dims=1)
+    return kernels
 
 
 def _covariance(patches: Tensor) -> Tensor:
-    """Of linear measurements [n, side, side, 3] under the model: [n, n]."""
+    """Of linear measurements [n, side, side, 3] of pixels under the model: [n, n]."""
     side = torch.arange(patches.shape[1], dtype=torch.float64)
     along = NEIGHBOUR_CORRELATION ** (side[:, None] - side[None, :]).abs()
     colour = torch.tensor(COLOUR_CORRELATION, dtype=torch.float64)
