@@ -11,6 +11,7 @@ so that the file alone says which network its weights belong to. `fit` adds the 
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, get_origin, get_type_hints
@@ -88,11 +89,25 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, prefix: str) -> Non
         CheckpointError: they do not fit.
     """
     weights = {k.removeprefix(prefix): v for k, v in checkpoint.state_dict.items() if k.startswith(prefix)}
+    fill(network, weights, checkpoint.path)
+
+
+def fill(network: nn.Module, weights: Mapping[str, Tensor], source: Path | str) -> None:
+    """Give a network weights; all have to be there and to fit.
+
+    Args:
+        network: whose weights they become.
+        weights: as of its `state_dict`.
+        source: where they are from, for the message.
+
+    Raises:
+        CheckpointError: they do not fit.
+    """
     try:
         network.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{checkpoint.path}: its weights do not fit the network: {reason}") from error
+        raise CheckpointError(f"{source}: its weights do not fit the network: {reason}") from error
 
 
 def to_plain(config: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass

@@ -5,8 +5,8 @@ So the codec, its files and its decoders know nothing of all this; training and 
 """
 
 import copy
-import math
 from collections.abc import Sequence
+from statistics import geometric_mean
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,8 @@ from torch.func import functional_call
 
 from lightning_codec.entropy import RateNoise
 from lightning_codec.model import CompressionModel, ModelOutput, NetworkConfig
-
-# Places of a residual unit's outer convolutions in its `body`.
-RESIDUAL_FIRST, RESIDUAL_LAST = 0, 4
+from lightning_codec.transforms import quantizer_step
+from lightning_codec.transforms.layers import ResUnit
 
 
 class RateWeights(nn.Module):
@@ -47,20 +46,17 @@ class RateWeights(nn.Module):
         if not lmbdas:
             raise ValueError("lmbdas: give at least one")
         self.count = len(lmbdas)
-        middle = math.exp(sum(map(math.log, lmbdas)) / self.count)
-        gains = [math.sqrt(lmbda / middle) for lmbda in lmbdas]
+        middle = quantizer_step(geometric_mean(lmbdas))
+        gains = [middle / quantizer_step(lmbda) for lmbda in lmbdas]
         ones = [1.0] * self.count
         inverses = torch.tensor([1.0 / gain for gain in gains])
         self.y_hat_scales = nn.Parameter(inverses[:, None].repeat(1, model.config.latent_channels))
         self.out_scales = nn.ParameterDict()
         self.own = nn.ParameterDict()
-        readers, writers = _residuals_of_y_hat(model)
-        self._readers = readers
-        # These give values in the units of y_hat: g_a, and the residuals that g_s adds to y_hat itself.
-        in_units_of_y_hat = {"g_a.body." + str(len(model.g_a.body) - 1), *writers}
+        self._readers, writers = _readers_and_writers_of_y_hat(model)
         for name, parameter in model.named_parameters():
             layer, _, kind = name.rpartition(".")
-            start = torch.tensor(gains if layer in in_units_of_y_hat else ones, device=parameter.device)
+            start = torch.tensor(gains if layer in writers else ones, device=parameter.device)
             if parameter.ndim == 1 or (name.startswith("entropy.prior.") and parameter.requires_grad):
                 columns = start.reshape(-1, *[1] * parameter.ndim)
                 self.own[_key(name)] = nn.Parameter(columns * parameter.detach())
@@ -86,14 +82,17 @@ class RateWeights(nn.Module):
 
     def forward(self, model: CompressionModel, rate: int, x: Tensor, noise: RateNoise | None = None) -> ModelOutput:
         """As `CompressionModel.forward`, by the network of a rate."""
-        output: ModelOutput = functional_call(model, self.of(model, rate), (x, noise))
+        # A module that stands in several places (a shared bias) is one object, which the first of its names reaches.
+        # Tied, it would be replaced once for each name and end up with the weights of the rate.
+        output: ModelOutput = functional_call(model, self.of(model, rate), (x, noise), tie_weights=False)
         return output
 
     @torch.no_grad()
     def network(self, model: CompressionModel, rate: int) -> CompressionModel:
         """The network of a rate, a copy."""
         network = copy.deepcopy(model)
-        network.load_state_dict({**model.state_dict(), **self.of(model, rate)})
+        for name, value in self.of(model, rate).items():
+            network.get_parameter(name).copy_(value)
         return network.requires_grad_(True)
 
 
@@ -118,14 +117,21 @@ class MultiRateNetwork(nn.Module):
         return self.rates.network(self.model, self.rates.count // 2 if rate is None else rate)
 
 
-def _residuals_of_y_hat(model: CompressionModel) -> tuple[frozenset[str], frozenset[str]]:
-    """The layers of g_s that read y_hat, in its units: its residual units' first ones and the first upsampling; and
-    those that write to it: the units' last ones."""
-    units = model.g_s.get_submodule("rungs.0.0")
-    assert isinstance(units, nn.Sequential)
-    readers = {f"g_s.rungs.0.0.{i}.body.{RESIDUAL_FIRST}" for i in range(len(units))} | {"g_s.rungs.0.1"}
-    writers = {f"g_s.rungs.0.0.{i}.body.{RESIDUAL_LAST}" for i in range(len(units))}
-    return frozenset(readers), frozenset(writers)
+def _readers_and_writers_of_y_hat(model: CompressionModel) -> tuple[frozenset[str], frozenset[str]]:
+    """The layers that read values in the units of y_hat, and those that give such: by name.
+
+    In g_s the residual units before the first upsampling add to y_hat itself.
+    """
+    first = model.g_s.rungs[0]
+    units = [module for module in first.modules() if isinstance(module, ResUnit)]
+    upsampling = [module for module in first.children() if isinstance(module, nn.ConvTranspose2d)]
+    readers = {*(unit.body[0] for unit in units), *upsampling}
+    writers = {*(unit.body[-1] for unit in units), model.g_a.body[-1]}
+
+    def names(layers: set[nn.Module]) -> frozenset[str]:
+        return frozenset(name for name, module in model.named_modules() if module in layers)
+
+    return names(readers), names(writers)
 
 
 def _along(values: Tensor, dimension: int) -> Tensor:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from torch import nn
-
 from lightning_codec.checkpoint import CheckpointError, from_plain, load_weights, read_checkpoint
 from lightning_codec.model import CompressionModel, NetworkConfig
 from lightning_codec.multirate import MultiRateNetwork
@@ -50,24 +48,6 @@ def build_network(init_args: dict[str, Any]) -> CompressionModel | MultiRateNetw
 def network_of(network: CompressionModel | MultiRateNetwork, rate: int | None) -> CompressionModel:
     """The network of a rate, from 0, or of the middle one; `network` itself, if it is of one rate."""
     return network if isinstance(network, CompressionModel) else network.network(rate)
-
-
-def copy_weights(target: nn.Module, source: nn.Module, name: str) -> None:
-    """Give one network the weights of another.
-
-    Args:
-        target: the one.
-        source: the other.
-        name: of the checkpoint or model that `source` is of.
-
-    Raises:
-        CheckpointError: they do not fit.
-    """
-    try:
-        target.load_state_dict(source.state_dict())
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{name}: its weights do not fit the network: {reason}") from error
 
 
 def _load(source: ModelSource) -> tuple[CompressionModel | MultiRateNetwork, int | None]:

@@ -51,6 +51,21 @@ def test_the_network_of_a_rate_computes_what_training_computes() -> None:
         assert not torch.allclose(rates(model, 0, x, noise).x_hat, rates(model, 2, x, noise).x_hat)
 
 
+def test_a_bias_that_all_groups_share_is_that_of_the_rate_in_every_one() -> None:
+    torch.manual_seed(0)
+    entropy = replace(NETWORK.entropy, position_bias="laplacian-shared")
+    model = CompressionModel(replace(NETWORK, entropy=entropy))
+    rates = RateWeights(model, LMBDAS)
+    scrambled(rates)
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = rates(model, 2, x)
+        assert torch.equal(rates.network(model, 2)(x).y_likelihoods, expected.y_likelihoods)
+        (amplitude,) = (p for name, p in rates.own.items() if name.endswith("bias/amplitude"))
+        amplitude[2] *= 50.0
+        assert not torch.equal(rates.network(model, 2)(x).y_likelihoods, expected.y_likelihoods)
+
+
 def test_kernels_are_shared_and_what_is_not_learns_for_its_rate_alone() -> None:
     model, rates = pair()
     scrambled(rates)

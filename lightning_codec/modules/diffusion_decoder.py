@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightning_codec.checkpoint import (
     RECORD_KEY,
+    fill,
     load_weights,
     make_record,
     read_checkpoint,
@@ -35,7 +36,7 @@ from lightning_codec.modules.entropy_model import estimated_bits
 from lightning_codec.modules.noise import batch_noise, mean_over_processes
 from lightning_codec.modules.optimizer import OptimizerConfig, build_optimizer
 from lightning_codec.modules.prediction import FilePredictor
-from lightning_codec.networks import copy_weights, load_model
+from lightning_codec.networks import load_model
 from lightning_codec.perceptual import PerceptualDistance
 from lightning_codec.shipped.catalogue import Model
 from lightning_codec.shipped.loading import find_model
@@ -268,7 +269,7 @@ class DiffusionDecoderModule(FilePredictor):
 def _start(denoiser: Denoiser, source: str) -> None:
     found = find_model(source)
     if isinstance(found, Model):
-        copy_weights(denoiser, DiffusionDecoder.load(found).denoiser, source)
+        fill(denoiser, DiffusionDecoder.load(found).denoiser.state_dict(), source)
     else:  # whatever codec it was trained for
         load_weights(denoiser, read_checkpoint(found), "ema.module.")
 

@@ -1,6 +1,5 @@
 """Training of the entropy codec: g_a, entropy model and ladder, by rate and distortion."""
 
-import math
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from lightning_codec.checkpoint import (
     RECORD_KEY,
+    fill,
     from_plain,
     make_record,
     read_checkpoint,
@@ -27,8 +27,8 @@ from lightning_codec.modules.coding import EvalStep, FileCoder, bits_map, differ
 from lightning_codec.modules.noise import batch_noise, mean_over_processes
 from lightning_codec.modules.optimizer import OptimizerConfig, build_optimizer
 from lightning_codec.modules.prediction import FilePredictor
-from lightning_codec.networks import copy_weights, load_model
-from lightning_codec.transforms import start_linearly
+from lightning_codec.networks import load_model
+from lightning_codec.transforms import quantizer_step, start_linearly
 
 # Five scales of an 11-tap window.
 MS_SSIM_MIN_SIDE = 161
@@ -41,16 +41,6 @@ class RateDistortionLoss(NamedTuple):
     """None where the images are too small for the distortion"""
     bpp: Tensor
     mse: Tensor
-
-
-def quantizer_step(lmbda: float) -> float:
-    """The step of a uniform quantiser of orthonormal coefficients, of pixels in [0, 1], that `lmbda` calls for.
-
-    At high rates a coefficient of distortion d, the mean over the three colours being d / 3, costs bits that change
-    with d by -1 / (2 ln 2 d), and d = step^2 / 12. The minimum of bpp + lmbda 255^2 MSE is at
-    step^2 = 18 / (ln 2 * 255^2 lmbda).
-    """
-    return math.sqrt(18.0 / (math.log(2.0) * 255.0**2 * lmbda))
 
 
 def estimated_bits(output: ModelOutput) -> Tensor:
@@ -110,12 +100,12 @@ class EntropyModelModule(FilePredictor):
         if linear_start:
             start_linearly(self.model.g_a, self.model.g_s, quantizer_step(lmbda))
         if start_from is not None:
-            copy_weights(self.model, load_model(start_from), start_from)
+            fill(self.model, load_model(start_from).state_dict(), start_from)
         self._rate_alone = transforms_from is not None
         if transforms_from is not None:
             source = load_model(transforms_from)
             for part, name in ((self.model.g_a, "g_a"), (self.model.g_s, "g_s")):
-                copy_weights(part, source.get_submodule(name), transforms_from)
+                fill(part, source.get_submodule(name).state_dict(), transforms_from)
                 part.requires_grad_(False)
         if channels_last:
             self.model.to(memory_format=torch.channels_last)

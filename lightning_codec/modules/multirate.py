@@ -2,12 +2,13 @@
 
 import math
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 from torch import Tensor
 
-from lightning_codec.checkpoint import CheckpointError, make_record, read_checkpoint, to_plain
+from lightning_codec.checkpoint import CheckpointError, fill, make_record, read_checkpoint, to_plain
 from lightning_codec.entropy import RateNoise
 from lightning_codec.errors import UserError
 from lightning_codec.files import replacing
@@ -15,7 +16,7 @@ from lightning_codec.model import CompressionModel, ModelOutput, NetworkConfig
 from lightning_codec.modules.entropy_model import EntropyModelModule, RateDistortionLoss
 from lightning_codec.modules.optimizer import OptimizerConfig
 from lightning_codec.multirate import RateWeights
-from lightning_codec.networks import copy_weights, load_rates
+from lightning_codec.networks import load_rates
 
 
 class MultiRateModule(EntropyModelModule):
@@ -53,11 +54,14 @@ class MultiRateModule(EntropyModelModule):
     ) -> None:
         if not lmbdas or min(lmbdas) <= 0.0 or sorted(set(lmbdas)) != lmbdas:
             raise UserError(f"lmbdas is {lmbdas}: give positive numbers that increase")
-        if network.latent_residual_prediction:
-            raise UserError("latent_residual_prediction: not with several rates: switch it off")
-        middle = math.exp(sum(map(math.log, lmbdas)) / len(lmbdas))
         super().__init__(
-            network, middle, distortion, optimizer, hard_rate_fraction, channels_last, linear_start=linear_start
+            network,
+            geometric_mean(lmbdas),
+            distortion,
+            optimizer,
+            hard_rate_fraction,
+            channels_last,
+            linear_start=linear_start,
         )
         self.lmbdas = lmbdas
         self.rate = len(lmbdas) // 2 if rate is None else rate
@@ -66,8 +70,8 @@ class MultiRateModule(EntropyModelModule):
         self.rates = RateWeights(self.model, lmbdas)
         if start_from is not None:
             source = load_rates(start_from)
-            copy_weights(self.model, source.model, start_from)
-            copy_weights(self.rates, source.rates, start_from)
+            fill(self.model, source.model.state_dict(), start_from)
+            fill(self.rates, source.rates.state_dict(), start_from)
         self._record: dict[str, Any] = make_record(
             type(self),
             {
@@ -78,7 +82,6 @@ class MultiRateModule(EntropyModelModule):
                 "optimizer": to_plain(optimizer),
                 "hard_rate_fraction": hard_rate_fraction,
                 "channels_last": channels_last,
-                "linear_start": linear_start,
             },
         )
 

@@ -11,7 +11,7 @@ from lightning_codec.checkpoint import CheckpointError, weights_digest
 from lightning_codec.codec import Codec
 from lightning_codec.errors import UserError
 from lightning_codec.modules import EntropyModelModule, MultiRateModule, OptimizerConfig
-from lightning_codec.modules.entropy_model import estimated_bits, quantizer_step
+from lightning_codec.modules.entropy_model import estimated_bits
 from lightning_codec.modules.multirate import split_checkpoint
 from lightning_codec.modules.optimizer import build_optimizer
 from lightning_codec.networks import load_model
@@ -131,22 +131,8 @@ def test_a_checkpoint_of_one_rate_is_not_split(tmp_path: Path) -> None:
         ({"lmbdas": [0.1, 0.01]}, "give positive numbers that increase"),
         ({"lmbdas": [0.0, 0.01]}, "give positive numbers that increase"),
         ({"lmbdas": [0.01], "rate": 1}, "rate is 1: there are 1, from 0"),
-        ({"lmbdas": [0.01], "network": TINY_NETWORK}, "latent_residual_prediction"),
     ],
 )
 def test_bad_settings_are_one_line(changes: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         MultiRateModule(**{"network": NETWORK, **changes})  # type: ignore[arg-type]
-
-
-def test_the_step_of_the_quantizer_is_where_rate_and_distortion_balance() -> None:
-    lmbda = 0.013
-    step = quantizer_step(lmbda)
-
-    def cost(d: float) -> float:  # of one coefficient of many: bits, and its part of the mean over three colours
-        return -0.5 * math.log2(d) + lmbda * 255**2 * d / 3
-
-    best = step**2 / 12
-    assert cost(best) < min(cost(1.1 * best), cost(best / 1.1))
-    slope = (cost(1.001 * best) - cost(best / 1.001)) / best
-    assert slope == pytest.approx(0.0, abs=1e-3 / best)

@@ -1,10 +1,12 @@
 """The linear start of g_a and g_s: orthonormal, energy-ordered, each other's inverse."""
 
+import math
+
 import pytest
 import torch
 
 from lightning_codec.model import CompressionModel, NetworkConfig
-from lightning_codec.transforms import AnalysisTransform, SynthesisLadder, start_linearly
+from lightning_codec.transforms import AnalysisTransform, SynthesisLadder, quantizer_step, start_linearly
 from lightning_codec.transforms.linear_start import principal_components
 
 
@@ -99,3 +101,16 @@ def test_activations_in_between_are_refused() -> None:
     g_a, g_s = AnalysisTransform((12, 16, 24), 40, 0), SynthesisLadder(40, (12, 16, 24), 1)
     with pytest.raises(ValueError, match="residual units"):
         start_linearly(g_a, g_s, 1.0)
+
+
+def test_the_step_of_the_quantizer_is_where_rate_and_distortion_balance() -> None:
+    lmbda = 0.013
+    step = quantizer_step(lmbda)
+
+    def cost(d: float) -> float:  # of one coefficient of many: bits, and its part of the mean over three colours
+        return -0.5 * math.log2(d) + lmbda * 255**2 * d / 3
+
+    best = step**2 / 12
+    assert cost(best) < min(cost(1.1 * best), cost(best / 1.1))
+    slope = (cost(1.001 * best) - cost(best / 1.001)) / best
+    assert slope == pytest.approx(0.0, abs=1e-3 / best)
