@@ -40,6 +40,18 @@ class Saving(NamedTuple):
     decode_seconds: float
 
 
+def check_baseline(sweep: Sweep, key: str, value: str) -> None:
+    """Refuse what no member of a sweep can be compared with.
+
+    Raises:
+        UserError: the sweep has no such axis or value.
+    """
+    values = {axis.key: axis.values for axis in sweep.axes}
+    if value not in values.get(key, ()):
+        known = "; ".join(f"{name}={','.join(others)}" for name, others in values.items())
+        raise UserError(f"{key}={value}: not a value of this sweep, which has {known}")
+
+
 def write_savings(sweep: Sweep, key: str, value: str) -> Path:
     """Compare every finished member with the one that has `value` for `key` and is otherwise the same.
 
@@ -52,12 +64,9 @@ def write_savings(sweep: Sweep, key: str, value: str) -> Path:
         The table that was written.
 
     Raises:
-        UserError: the sweep has no such axis or value, nothing to be compared is finished, or there are no bytes.
+        UserError: as `check_baseline`, nothing to be compared is finished, or there are no bytes.
     """
-    values = {axis.key: axis.values for axis in sweep.axes}
-    if value not in values.get(key, ()):
-        known = "; ".join(f"{name}={','.join(others)}" for name, others in values.items())
-        raise UserError(f"{key}={value}: not a value of this sweep, which has {known}")
+    check_baseline(sweep, key, value)
     savings = list(_savings(sweep, key, value))
     if not savings:
         raise UserError(f"{sweep.folder}: no member and its counterpart with {key}={value} are both finished")
@@ -75,7 +84,7 @@ def _savings(sweep: Sweep, key: str, value: str) -> Iterator[Saving]:
             pairs[_place({k: v for k, v in member.settings.items() if k != SEED})].append((member, other))
     for settings, twins in pairs.items():
         rows = [(_rows(sweep, member), _rows(sweep, other)) for member, other in twins]
-        for dataset in rows[0][0]:
+        for dataset in sorted(set.intersection(*(set(part) for pair in rows for part in pair))):
             yield _saving(dict(settings), dataset, [(mine[dataset], others[dataset]) for mine, others in rows])
 
 

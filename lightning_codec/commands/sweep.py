@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,10 @@ def run(name: str, arguments: list[str]) -> int:
     if not options.set:
         raise UserError(f"nothing to sweep: give --set KEY=A,B,...; see {parser.prog} --help")
     sweep = Sweep(options.output, tuple(fit_arguments), tuple(parse_axis(text) for text in options.set))
+    if options.against is not None:
+        from lightning_codec.cluster.savings import check_baseline
+
+        check_baseline(sweep, *_baseline(options.against))
     for member in sweep.members:
         _check(sweep, member.arguments)
     if options.slurm:
@@ -104,7 +109,9 @@ def _submit(sweep: "Sweep", options: argparse.Namespace) -> int:
     arguments = [*sweep.arguments, *resources.trainer_arguments()]
     script = sweep_script(place, resources, arguments, sweep.members, wanted)
     deliver(script, folder / "slurm" / "job.sh", place.logs, options.submit)
-    print(f"table, when they have finished: lightning-codec sweep -o {sweep.folder} --collect")
+    against = [] if options.against is None else ["--against", options.against]
+    collect = shlex.join(["lightning-codec", "sweep", "-o", str(sweep.folder), "--collect", *against])
+    print(f"table, when they have finished: {collect}")
     return 0
 
 
@@ -118,6 +125,11 @@ def _collect(sweep: "Sweep", against: str | None) -> int:
     if against is not None:
         from lightning_codec.cluster.savings import write_savings
 
-        key, _, value = against.partition("=")
-        print(f"savings: {write_savings(sweep, key, value)}")
+        print(f"savings: {write_savings(sweep, *_baseline(against))}")
     return 0
+
+
+def _baseline(against: str) -> tuple[str, str]:
+    """Key and value of --against."""
+    key, _, value = against.partition("=")
+    return key.removeprefix("--"), value

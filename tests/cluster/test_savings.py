@@ -11,6 +11,7 @@ from lightning_codec.cluster.savings import write_savings
 from lightning_codec.cluster.script import FINISHED
 from lightning_codec.cluster.sweep import Sweep
 from lightning_codec.errors import UserError
+from tests.cluster.job import write_config
 
 COLUMNS = ["dataset", "name", "bytes", "bpp", "psnr", "encode_seconds", "decode_seconds"]
 
@@ -94,6 +95,16 @@ def test_what_cannot_be_compared_is_one_line(key: str, value: str, message: str,
     with pytest.raises(UserError, match=message):
         write_savings(sweep, key, value)
     assert not (sweep.folder / "savings.csv").exists()
+
+
+def test_a_baseline_that_there_is_not_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["sweep", "-o", "s", "--config", str(write_config(tmp_path)), "--set", "model.init_args.lmbda=0.01,0.02"]
+    assert main([*command, "--against", "model.init_args.lmbda=0.1"]) == 2
+    assert "model.init_args.lmbda=0.1: not a value of this sweep" in capsys.readouterr().err
+    assert not Path("s").exists()
 
 
 def test_images_that_were_not_coded_are_refused(sweep: Sweep) -> None:
