@@ -120,6 +120,8 @@ def _export(name: str, arguments: list[str]) -> int:
         "-o", "--output", metavar="FOLDER", type=Path, help="where to write (default: to the models that ship)"
     )
     options = parser.parse_args(arguments)
+    if options.codec is not None and options.rate:
+        raise UserError("--rate is of a codec's checkpoint: a decoder is of the rate of its --codec; leave it out")
     facts = read_facts(options.card)
 
     from lightning_codec.shipped.export import Order, export_codec, export_decoder

@@ -18,11 +18,12 @@ def run(name: str, arguments: list[str]) -> int:
     parser.add_argument(
         "--model", metavar="CKPT", required=True, help="checkpoint of a codec or decoder, or a model that ships"
     )
-    parser.add_argument("-o", "--output", metavar="FILE.png", type=Path, help="draw them too")
+    parser.add_argument("-o", "--output", metavar="FILE.png", type=Path, help="draw them too, as .png or .svg")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     options = parser.parse_args(arguments)
 
-    from lightning_codec.evaluation.receptive_fields import draw_fields, learned_fields
+    from lightning_codec.evaluation.plots import save_figure
+    from lightning_codec.evaluation.receptive_fields import fields_figure, learned_fields
     from lightning_codec.networks import load_model
 
     model = load_model(options.model)
@@ -35,5 +36,5 @@ def run(name: str, arguments: list[str]) -> int:
             numbers = f"{f.amplitude:>7.3f}  {f.squared_width:>7.3f}  {f.half_distance:>7.3f}"
             print(f"{f.group:>5}  {f.channels:>8}  {f.layer:>5}  {f.head:>4}  {numbers}")
     if options.output is not None:
-        draw_fields(fields, model.config.entropy.window, options.output)
+        save_figure(fields_figure(fields, model.config.entropy.window), options.output)
     return 0

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from lightning_codec.errors import UserError
 from lightning_codec.evaluation.curves import Curve
 from lightning_codec.files import write_atomically
 from lightning_codec.metrics.protocol import require_same_protocol
@@ -23,6 +24,9 @@ PUBLISHED_COLOURS = ("#332288", "#AA4499", "#117733", "#882255", "#999933", "#44
 MARKERS = "os^Dv<>p"
 NAMED_PUBLISHED = len(PUBLISHED_COLOURS)
 """Published curves beyond so many are thin grey lines without a name."""
+
+METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+"""By ending: what matplotlib would write of itself and of the time."""
 
 _WIDTH, _PLOT_HEIGHT, _LEGEND_ROW, _NOTE_ROW = 8.4, 4.6, 0.215, 0.16  # inches
 _LEGEND_CHARACTERS, _NOTE_CHARACTERS, _LABEL_CHARACTERS = 110, 138, 50  # that fit in a row
@@ -58,11 +62,24 @@ def draw_curves(
         stem: file name without its ending.
     """
     figure = curves_figure(curves, metric_label, higher_is_better, codecs)
-    for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-        data = io.BytesIO()
-        with plot_style():
-            figure.savefig(data, format=ending, dpi=150, metadata=metadata)
-        write_atomically(folder / f"{stem}.{ending}", data.getvalue())
+    for ending in METADATA:
+        save_figure(figure, folder / f"{stem}.{ending}")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure to a .png or .svg file; the same one gives the same bytes.
+
+    Raises:
+        UserError: another ending.
+        OSError: it cannot be written.
+    """
+    ending = path.suffix.removeprefix(".")
+    if ending not in METADATA:
+        raise UserError(f"{path}: a picture is written as {' or '.join(f'.{known}' for known in METADATA)}")
+    data = io.BytesIO()
+    with plot_style():
+        figure.savefig(data, format=ending, dpi=150, metadata=METADATA[ending])
+    write_atomically(path, data.getvalue())
 
 
 def curves_figure(

@@ -1,9 +1,7 @@
 """How far the attention of an entropy model looks: its Laplacian position biases, as a table and as a picture."""
 
-import io
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +11,6 @@ from matplotlib.ticker import StrMethodFormatter
 from lightning_codec.entropy.position_bias import EPSILON, LaplacianBias
 from lightning_codec.errors import UserError
 from lightning_codec.evaluation.plots import MARKERS, MEASURED_COLOURS, plot_style
-from lightning_codec.files import write_atomically
 from lightning_codec.model import CompressionModel
 
 
@@ -73,7 +70,7 @@ def fields_figure(fields: Sequence[Field], window: int) -> Figure:
         heads, curves = figure.subplots(1, 2)
         for group in groups:
             mine = [field for field in fields if field.group == group]
-            colour, marker = MEASURED_COLOURS[(group - 1) % 7], MARKERS[(group - 1) % len(MARKERS)]
+            colour, marker = MEASURED_COLOURS[(group - 1) % len(MEASURED_COLOURS)], MARKERS[(group - 1) % len(MARKERS)]
             places = group + np.linspace(-0.3, 0.3, len(mine)) if len(mine) > 1 else [group]
             sizes = [25.0 + 60.0 * field.amplitude for field in mine]
             halves = [field.half_distance for field in mine]
@@ -95,15 +92,3 @@ def fields_figure(fields: Sequence[Field], window: int) -> Figure:
         curves.set_ylim(bottom=0.0)
         curves.legend(frameon=False, fontsize=9)
     return figure
-
-
-def draw_fields(fields: Sequence[Field], window: int, path: Path) -> None:
-    """Draw `fields_figure` to a PNG file; the same fields give the same bytes.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    data = io.BytesIO()
-    with plot_style():
-        fields_figure(fields, window).savefig(data, format="png", dpi=150, metadata={"Software": None})
-    write_atomically(path, data.getvalue())

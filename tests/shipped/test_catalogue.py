@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from lightning_codec.codec import Codec
 from lightning_codec.errors import UserError
 from lightning_codec.shipped.catalogue import FOLDER, Catalogue
+from lightning_codec.shipped.sample import sample_picture
 from tests.shipped.fleet import fleet, ships
 
 __all__ = ["fleet", "ships"]  # fixtures
@@ -50,6 +52,22 @@ def test_an_unknown_name_lists_those_that_there_are(ships: Path) -> None:
     for name in ("mid", "", "../models/low", "low.json"):
         with pytest.raises(UserError, match=r": no model of this name; there are high, low, middle, real$"):
             Catalogue(ships).model(name)
+
+
+def test_the_codecs_of_the_package_load_and_get_better_with_their_quality() -> None:
+    """Their weights are those of their cards on every machine, and their files are decoded where they are made."""
+    image = sample_picture()
+    sizes, errors = [], []
+    for model in Catalogue(FOLDER).codecs():
+        codec = Codec.load(model)
+        assert codec.fingerprint.hex() == model.card.fingerprint
+        data = codec.compress(image)
+        sizes.append(len(data))
+        errors.append(float((codec.decompress(data) - image).square().mean()))
+    assert len(sizes) >= 5
+    assert sizes == sorted(set(sizes))
+    assert errors == sorted(set(errors), reverse=True)
+    assert max(errors) < 0.5 * float(image.var())
 
 
 def test_the_models_of_the_package_have_sound_cards() -> None:
