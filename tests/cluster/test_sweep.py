@@ -99,8 +99,11 @@ def test_the_command_writes_an_array_of_what_is_not_finished(
     done.mkdir(parents=True)
     (done / "FINISHED").touch()
     arguments = ["sweep", "-o", "rates", "--config", str(config), "--set", "model.init_args.lmbda=0.01,0.02,0.03"]
-    assert main([*arguments, "--slurm", "--nodes", "2"]) == 0
-    assert "3 members, 1 of them finished already" in capsys.readouterr().out
+    against = ["--against", "model.init_args.lmbda=0.02"]
+    assert main([*arguments, "--slurm", "--nodes", "2", *against]) == 0
+    printed = capsys.readouterr().out
+    assert "3 members, 1 of them finished already" in printed
+    assert "lightning-codec sweep -o rates --collect --against model.init_args.lmbda=0.02\n" in printed
     script = (tmp_path / "rates/slurm/job.sh").read_text()
     assert "#SBATCH --array=0,2\n" in script
     assert "    2) member=lmbda=0.03; settings=(--model.init_args.lmbda=0.03) ;;" in script

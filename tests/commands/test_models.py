@@ -117,6 +117,14 @@ def test_export_writes_models_that_verify(fleet: Path, ships: Path, capsys: pyte
             ["export", "--model", "a", "--name", "a", "--quality", "1", "--card", "none.json"],
             "none.json: No such file or directory",
         ),
+        (
+            [
+                "export",
+                *["--model", "a", "--name", "a", "--quality", "1", "--card", "a", "--codec", "low", "--rate", "1"],
+            ],
+            "--rate is of a codec's checkpoint: a decoder is of the rate of its --codec",
+        ),
+        (["split", "--model", "none.ckpt", "-o", "out"], "none.ckpt: no such checkpoint file"),
     ],
 )
 def test_a_wrong_call_is_one_line(
@@ -126,7 +134,7 @@ def test_a_wrong_call_is_one_line(
     assert said(capsys).startswith(message)
 
 
-@pytest.mark.parametrize("action", ["list", "info", "verify", "export"])
+@pytest.mark.parametrize("action", ["list", "info", "verify", "export", "split"])
 def test_every_action_has_its_help(action: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", action, "--help"]) == 0
     assert f"example:\n  lightning-codec models {action}" in capsys.readouterr().out

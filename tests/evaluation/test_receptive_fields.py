@@ -78,6 +78,13 @@ def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixt
     assert document[0]["half_distance"] == pytest.approx(2 * math.log(2) * document[0]["squared_width"])
 
 
+def test_a_picture_of_another_kind_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_codec_checkpoint(tmp_path / "a.ckpt", tiny_compression_model())
+    assert main(["receptive-fields", "--model", str(tmp_path / "a.ckpt"), "-o", str(tmp_path / "x.bmp")]) == 2
+    assert capsys.readouterr().err.endswith("x.bmp: a picture is written as .png or .svg\n")
+    assert not (tmp_path / "x.bmp").exists()
+
+
 def test_the_picture_has_every_head_and_a_curve_for_every_group() -> None:
     fields = learned_fields(tiny_compression_model())
     figure = fields_figure(fields, 4)
