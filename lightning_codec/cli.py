@@ -45,6 +45,7 @@ COMMANDS = (
     Command("wandb-sync", "a Weights & Biases run from the history in a run folder", "wandb_sync"),
     Command("evaluate", "codecs on a set of images: tables, curves, BD-rates, a report", "evaluate"),
     Command("compare", "two evaluations, image by image, with confidence intervals", "compare"),
+    Command("gallery", "codecs side by side at about the same rate, as one picture", "gallery"),
     Command("spectrum", "decoded pictures against originals: missing detail, grids, grain", "spectrum"),
     Command("receptive-fields", "how far the attention of an entropy model looks", "receptive_fields"),
     Command("benchmark", "speed and memory, as ratios measured in one run", "benchmark"),

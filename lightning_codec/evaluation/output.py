@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from lightning_codec.evaluation.curves import SettingMeans
 from lightning_codec.evaluation.engine import CodedImage, Measured
 from lightning_codec.evaluation.plots import draw_curves
+from lightning_codec.evaluation.records import Record
 from lightning_codec.evaluation.report import (
     DecodedPicture,
     PictureSet,
@@ -117,6 +118,12 @@ def _picture_sets(measured: Measured, pictures: Sequence[Path]) -> list[PictureS
     return [PictureSet(name, measured.originals[name], found) for name, found in decoded.items() if found]
 
 
+def picture_path(out: Path, record: Record) -> Path:
+    """Where the decoded picture of a row of `results.csv` is."""
+    name = record.image if PurePosixPath(record.image).suffix.lower() == ".png" else f"{record.image}.png"
+    return out / "pictures" / f"{record.codec}_{record.setting}" / name
+
+
 def link_pictures(out: Path, measured: Measured) -> list[Path]:
     """Give every decoded picture its name below pictures/; the file itself is that of the store.
 
@@ -125,9 +132,7 @@ def link_pictures(out: Path, measured: Measured) -> list[Path]:
     """
     paths = []
     for coded in measured.coded:
-        record = coded.record
-        name = record.image if PurePosixPath(record.image).suffix.lower() == ".png" else f"{record.image}.png"
-        path = out / "pictures" / f"{record.codec}_{record.setting}" / name
+        path = picture_path(out, coded.record)
         path.parent.mkdir(parents=True, exist_ok=True)
         if not (path.exists() and path.samefile(coded.picture)):
             temporary = path.with_name(f".{path.name}.tmp")
