@@ -28,6 +28,8 @@ def run(name: str, arguments: list[str]) -> int:
 
     model = load_model(options.model)
     fields = learned_fields(model)
+    if options.output is not None:
+        save_figure(fields_figure(fields, model.config.entropy.window), options.output)
     if options.json:
         print(json.dumps([{**field._asdict(), "half_distance": field.half_distance} for field in fields], indent=1))
     else:
@@ -35,6 +37,4 @@ def run(name: str, arguments: list[str]) -> int:
         for f in fields:
             numbers = f"{f.amplitude:>7.3f}  {f.squared_width:>7.3f}  {f.half_distance:>7.3f}"
             print(f"{f.group:>5}  {f.channels:>8}  {f.layer:>5}  {f.head:>4}  {numbers}")
-    if options.output is not None:
-        save_figure(fields_figure(fields, model.config.entropy.window), options.output)
     return 0
