@@ -179,7 +179,7 @@ class DiffusionDecoderModule(FilePredictor):
         loss = (1.0 - settings.rho) * diffusion
         perceptual = None
         if self._perceptual is not None:
-            shown = [(view.cut(picture)[view.rows] + 1.0) / 2.0 for picture in (estimate.x_hat, x)]
+            shown = [(view.magnified(view.cut(picture)[view.rows]) + 1.0) / 2.0 for picture in (estimate.x_hat, x)]
             perceptual = self._perceptual(*shown).sum() / view.divisor
             loss = loss + settings.rho * perceptual
         texture = None

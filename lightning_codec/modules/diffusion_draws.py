@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_codec.diffusion.objective import stratified_times
@@ -18,6 +19,7 @@ from lightning_codec.perceptual import PerceptualName
 
 # The gradient of a network with strides, or of blocks, has their period. From changing origins it leaves no grid.
 JITTER = 8
+MAGNIFY_MAX = 8.0
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class DiffusionLossConfig:
         rho: share of the perceptual distance of the network's own estimate of x, in [0, 1].
         perceptual: its network; with `none`, or rho 0, none is loaded.
         perceptual_images: how many images of an optimiser step it sees, to save its time; 0 for all.
+        magnify: at how many times its size the perceptual network sees a piece of an image in place of the whole, the
+            piece being smaller by as much: distances of other networks, which look at finer detail, fall further so.
         perceptual_min_snr: it sees only times with at least this a^2 / sigma^2: with `epsilon` predicted the estimate
             of x explodes where there is only noise.
         texture: weight of the distance of band energies (`texture_distance`); 0 leaves it out.
@@ -44,6 +48,7 @@ class DiffusionLossConfig:
     rho: float = 0.3
     perceptual: PerceptualName | Literal["none"] = "stlpips-alex"
     perceptual_images: int = 0
+    magnify: float = 1.0
     perceptual_min_snr: float = 0.1
     texture: float = 0.0
     rollout: int = 0
@@ -57,6 +62,8 @@ class DiffusionLossConfig:
             raise UserError(f"loss: rho is {self.rho}: it must lie in [0, 1]")
         if not 0.0 < self.t_max <= 1.0:
             raise UserError(f"loss: t_max is {self.t_max}: it must lie in (0, 1]")
+        if not 1.0 <= self.magnify <= MAGNIFY_MAX:
+            raise UserError(f"loss: magnify is {self.magnify}: it must lie in [1, {MAGNIFY_MAX:g}]")
 
 
 class View(NamedTuple):
@@ -69,10 +76,25 @@ class View(NamedTuple):
     top: int = 0
     """rows of pixels left out above"""
     left: int = 0
+    magnify: float = 1.0
+    """at how many times its size the perceptual network sees a piece of what is left"""
+    place: tuple[float, float] = (0.0, 0.0)
+    """of the piece, from the top and the left, in [0, 1)"""
 
     def cut(self, pictures: Tensor) -> Tensor:
         """All pictures, without the rows and columns that are left out."""
         return pictures[..., self.top :, self.left :]
+
+    def magnified(self, pictures: Tensor) -> Tensor:
+        """A piece of [B, C, H, W] at the size of the whole, which is returned itself where `magnify` is 1."""
+        if self.magnify == 1.0:
+            return pictures
+        height, width = pictures.shape[-2:]
+        rows, columns = round(height / self.magnify), round(width / self.magnify)
+        top, left = int(self.place[0] * (height - rows + 1)), int(self.place[1] * (width - columns + 1))
+        piece = pictures[..., top : top + rows, left : left + columns]
+        # Keys' cubic with a = -1/2, which keeps straight lines: without antialias it would be -3/4 and leave a ripple.
+        return F.interpolate(piece, size=(height, width), mode="bicubic", antialias=True)
 
 
 class Rollout(NamedTuple):
@@ -129,6 +151,7 @@ def training_draws(
     stop = int(choose.integers(steps))
     grid = time_grid(steps, sampling.t_start, sampling.power)
     times[rolled] = grid[stop]
+    place = (choose.random(), choose.random())
     shown &= _seen(times, schedule, settings.perceptual_min_snr)
 
     mine = source.indices
@@ -136,7 +159,7 @@ def training_draws(
     if image.is_contiguous(memory_format=torch.channels_last):
         noise = noise.contiguous(memory_format=torch.channels_last)
     divisor = max(1, int(shown.sum())) * len(mine) / size
-    view = View(shown[mine].nonzero()[:, 0].tolist(), divisor, top, left)
+    view = View(shown[mine].nonzero()[:, 0].tolist(), divisor, top, left, settings.magnify, place)
     rows: list[int] = rolled[mine].nonzero()[:, 0].tolist()
     rollout = None
     if rows:

@@ -68,6 +68,20 @@ def test_the_perceptual_distance_sees_the_estimate_and_its_share_of_the_batch(fa
     assert not any("perceptual" in name for name in module.state_dict())
 
 
+def test_the_perceptual_distance_sees_a_piece_of_both_pictures_magnified(fake_distance: None) -> None:
+    module = tiny_module(loss=DiffusionLossConfig(rho=0.25, perceptual="stlpips-alex"))
+    module.setup("fit")
+    image = torch.rand(2, 3, 64, 64)
+    t, noise = torch.full((2,), 0.1), torch.randn_like(image)
+    view = View([1], 1.0, magnify=4.0, place=(0.25, 0.75))
+    module._step(image, Draws(t, noise, View([1], 1.0)), module.decoder)
+    module._step(image, Draws(t, noise, view), module.decoder)
+    assert isinstance(module._perceptual, FakeDistance)
+    whole, pieces = module._perceptual.shown
+    for before, after in zip(whole, pieces, strict=True):
+        assert torch.allclose(after, view.magnified(before), atol=1e-5)
+
+
 def test_band_energies_count_with_their_weight() -> None:
     image = next(iter(crops(1)))
     t, noise = torch.tensor([0.1, 0.2]), torch.randn_like(image)

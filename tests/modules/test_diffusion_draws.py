@@ -10,7 +10,8 @@ from lightning_codec.diffusion.objective import stratified_times
 from lightning_codec.diffusion.samplers import time_grid
 from lightning_codec.diffusion.sampling import SamplingConfig
 from lightning_codec.diffusion.schedule import BlurSchedule
-from lightning_codec.modules.diffusion_draws import JITTER, DiffusionLossConfig, Draws, training_draws
+from lightning_codec.errors import UserError
+from lightning_codec.modules.diffusion_draws import JITTER, DiffusionLossConfig, Draws, View, training_draws
 from lightning_codec.modules.noise import BatchNoise
 
 SETTINGS = DiffusionLossConfig(perceptual_images=5, perceptual_min_snr=30.0, rollout=3)
@@ -104,3 +105,34 @@ def test_the_perceptual_network_sees_its_number_of_images_but_none_in_mere_noise
     every, _ = draws_of(0, settings=replace(clear, perceptual_images=0, rollout=0))
     assert every.view.rows == list(range(8))
     assert every.rollout is None
+
+
+def test_a_magnified_piece_is_the_ramp_between_its_borders() -> None:
+    """Cubic interpolation keeps a straight line: pixel i of the whole is where (i + 1/2) / magnify - 1/2 of it was."""
+    rows, columns = torch.meshgrid(torch.arange(48.0), torch.arange(60.0), indexing="ij")
+    ramp = (100.0 * rows + columns)[None, None]
+    top, left = 7, 20  # of 48 - 16 + 1 = 33 and 60 - 20 + 1 = 41 places
+    view = View([0], 1.0, magnify=3.0, place=((top + 0.5) / 33, (left + 0.5) / 41))
+    magnified = view.magnified(ramp)
+    assert magnified.shape == ramp.shape
+    expected = 100.0 * (top + (rows + 0.5) / 3 - 0.5) + left + (columns + 0.5) / 3 - 0.5
+    inside = slice(6, -6)
+    assert torch.allclose(magnified[0, 0][inside, inside], expected[inside, inside], atol=1e-2)
+    assert View([0], 1.0).magnified(ramp) is ramp
+
+
+def test_every_place_of_a_piece_comes_equally_often() -> None:
+    places = torch.tensor([draws_of(step, settings=replace(SETTINGS, magnify=2.0))[0].view.place for step in range(60)])
+    assert draws_of(0, settings=replace(SETTINGS, magnify=2.0))[0].view.magnify == 2.0
+    assert bool(((places >= 0) & (places < 1)).all())
+    assert places.mean(0).tolist() == pytest.approx([0.5, 0.5], abs=0.15)  # standard error .037
+    assert places.std(0).tolist() == pytest.approx([12**-0.5] * 2, abs=0.06)
+    assert abs(float(torch.corrcoef(places.T)[0, 1])) < 0.5
+    last = View([0], 1.0, magnify=2.0, place=(0.999, 0.999)).magnified(torch.arange(64.0).expand(1, 1, 64, 64))
+    assert float(last.amax()) == pytest.approx(63.0, abs=0.5)
+
+
+@pytest.mark.parametrize("magnify", [0.5, 9.0])
+def test_a_piece_is_not_made_smaller_nor_out_of_a_few_pixels(magnify: float) -> None:
+    with pytest.raises(UserError, match=r"loss: magnify is .*: it must lie in \[1, 8\]"):
+        DiffusionLossConfig(magnify=magnify)
