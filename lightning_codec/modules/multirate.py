@@ -1,6 +1,8 @@
 """Training of one entropy codec for several rates."""
 
+import logging
 import math
+import warnings
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any, Literal
@@ -135,11 +137,24 @@ def split_checkpoint(path: Path, folder: Path) -> list[Path]:
     assert isinstance(module, MultiRateModule)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
+    trainer = _silent_trainer()
     for rate in range(len(module.lmbdas)):
-        trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, barebones=True)
         trainer.strategy.connect(module.single(rate))
         target = folder / f"rate-{rate}.ckpt"
         with replacing(target) as partial:
             trainer.save_checkpoint(partial, weights_only=True)
         written.append(target)
     return written
+
+
+def _silent_trainer() -> pl.Trainer:
+    """A Trainer for the checkpoints that it writes, which says nothing of devices and what it will not do."""
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    finally:
+        logger.setLevel(level)

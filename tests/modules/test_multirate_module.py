@@ -1,5 +1,6 @@
 """Training of one codec for several rates: turns, weights of the loss, checkpoints, and the split into single ones."""
 
+import logging
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -97,11 +98,19 @@ def test_a_checkpoint_is_the_codec_of_its_rate_and_comes_back_whole(tmp_path: Pa
         assert torch.equal(again.state_dict()[name], value), name
 
 
-def test_split_gives_plain_checkpoints_of_the_same_codecs(tmp_path: Path) -> None:
+def test_split_gives_plain_checkpoints_of_the_same_codecs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
     path = trained(tmp_path)
+    logging.getLogger("lightning.pytorch").addHandler(caplog.handler)
+    caplog.clear()
+    recwarn.clear()
     module = MultiRateModule.from_checkpoint(path)
     assert isinstance(module, MultiRateModule)
     written = split_checkpoint(path, tmp_path / "rates")
+    logging.getLogger("lightning.pytorch").removeHandler(caplog.handler)
+    assert not caplog.messages  # of devices that are not used, five times over
+    assert not recwarn.list
     assert [p.name for p in written] == ["rate-0.ckpt", "rate-1.ckpt", "rate-2.ckpt"]
     digests = set()
     for rate, single in enumerate(written):
