@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -88,8 +88,12 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, prefix: str) -> Non
     Raises:
         CheckpointError: they do not fit.
     """
-    weights = {k.removeprefix(prefix): v for k, v in checkpoint.state_dict.items() if k.startswith(prefix)}
-    fill(network, weights, checkpoint.path)
+    fill(network, weights_below(prefix, checkpoint), checkpoint.path)
+
+
+def weights_below(prefix: str, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The weights whose names begin with `prefix`, named without it."""
+    return {k.removeprefix(prefix): v for k, v in checkpoint.state_dict.items() if k.startswith(prefix)}
 
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], source: Path | str) -> None:
@@ -128,7 +132,8 @@ def from_plain(cls: type[T], plain: dict[str, Any]) -> T:
         kind = hints[name]
         if is_dataclass(kind):
             return from_plain(cast("type[Any]", kind), value)
-        return tuple(value) if get_origin(kind) is tuple else value
+        is_tuple = tuple in (get_origin(kind), *map(get_origin, get_args(kind)))  # or one of several kinds is
+        return tuple(value) if is_tuple and isinstance(value, list) else value
 
     try:
         return cls(**{name: restored(name, value) for name, value in plain.items()})

@@ -20,7 +20,7 @@ class UNetConfig:
 
     Args:
         channels: width at every resolution, the finest first; each is half the resolution of the one before.
-        units: residual units in every block.
+        units: residual units in every block, or a number for each resolution; the middle has that of the coarsest.
         attention: linear attention at the end of every block. It is global: without it the network sees a bounded
             neighbourhood only, and decoding in tiles differs but little from decoding in one piece.
         patch: 1, or 2 to work on 2x2 pixel-unshuffled input: a quarter of the positions.
@@ -29,7 +29,7 @@ class UNetConfig:
     """
 
     channels: tuple[int, ...] = (32, 64, 96, 128, 128, 128)
-    units: int = 2
+    units: int | tuple[int, ...] = 2
     attention: bool = True
     patch: int = 1
     head_channels: int = 0
@@ -39,8 +39,17 @@ class UNetConfig:
             raise UserError(f"unet: patch is {self.patch}: it must be 1 or 2")
         if self.patch == 1 and self.head_channels:
             raise UserError("unet: head_channels is for patch 2 only: set it to 0")
-        if len(self.channels) < 2 or min(self.channels) < 1 or self.units < 1:
-            raise UserError(f"unet: at least two resolutions and one unit, not {self.channels} and {self.units}")
+        if len(self.channels) < 2 or min(self.channels) < 1:
+            raise UserError(f"unet: at least two resolutions of one channel, not {self.channels}")
+        if len(self.units_by_level) != len(self.channels) or min(self.units_by_level) < 1:
+            raise UserError(
+                f"unet: units is {self.units}: at least one, or a number for each of {len(self.channels)} resolutions"
+            )
+
+    @property
+    def units_by_level(self) -> tuple[int, ...]:
+        """Residual units of the blocks at every resolution, the finest first."""
+        return self.units if isinstance(self.units, tuple) else (self.units,) * len(self.channels)
 
     @property
     def stride(self) -> int:
@@ -109,12 +118,12 @@ class LinearAttention(nn.Module):
 class Block(nn.Module):
     """Conv1 to the width of the level, residual units, attention: both sides of the U-Net and its middle."""
 
-    def __init__(self, in_channels: int, out_channels: int, time_channels: int, config: UNetConfig) -> None:
+    def __init__(self, in_channels: int, out_channels: int, time_channels: int, units: int, attention: bool) -> None:
         super().__init__()
         # A 1x1 convolution takes in what is concatenated: a first unit of twice the width would cost twice as much.
         self.merge = nn.Conv2d(in_channels, out_channels, kernel_size=1)
-        self.units = nn.ModuleList(TimeUnit(out_channels, time_channels) for _ in range(config.units))
-        self.attention = LinearAttention(out_channels) if config.attention else nn.Identity()
+        self.units = nn.ModuleList(TimeUnit(out_channels, time_channels) for _ in range(units))
+        self.attention = LinearAttention(out_channels) if attention else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """x [B, C_in, H, W], time [B, T] -> [B, C_out, H, W]."""
@@ -172,12 +181,14 @@ class UNet(nn.Module):
         joined = [*rungs, *([0] * len(widths))][: len(widths)]
         first = 2 * 3 * patch**2
         inputs = [extra + (first if level == 0 else widths[level - 1]) for level, extra in enumerate(joined)]
-        self.downs = nn.ModuleList(
-            Block(c, width, time_channels, config) for c, width in zip(inputs, widths, strict=True)
-        )
+
+        def block(level: int, in_channels: int) -> Block:
+            return Block(in_channels, widths[level], time_channels, config.units_by_level[level], config.attention)
+
+        self.downs = nn.ModuleList(block(level, c) for level, c in enumerate(inputs))
         self.downsamplers = nn.ModuleList(nn.Conv2d(c, c, kernel_size=3, stride=2, padding=1) for c in widths[:-1])
-        self.middle = Block(widths[-1], widths[-1], time_channels, config)
-        self.ups = nn.ModuleList(Block(2 * width, width, time_channels, config) for width in reversed(widths))
+        self.middle = block(len(widths) - 1, widths[-1])
+        self.ups = nn.ModuleList(block(level, 2 * widths[level]) for level in reversed(range(len(widths))))
         self.upsamplers = nn.ModuleList(nn.Conv2d(c, f, kernel_size=1) for f, c in reversed([*pairwise(widths)]))
         self.head = _Head(config)
 

@@ -12,10 +12,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from lightning_codec.checkpoint import (
     RECORD_KEY,
     fill,
-    load_weights,
     make_record,
     read_checkpoint,
     to_plain,
+    weights_below,
     weights_digest,
 )
 from lightning_codec.codec import Codec
@@ -76,6 +76,7 @@ class DiffusionDecoderModule(FilePredictor):
         channels_last: memory layout of weights and images.
         start_from: checkpoint, or name of a model that ships, of a diffusion decoder with the same U-Net, for another
             codec perhaps, whose averaged weights this training begins with; its optimiser and its steps do not count.
+            Blocks may have more units than there: the further ones begin as identities.
     """
 
     def __init__(
@@ -269,9 +270,12 @@ class DiffusionDecoderModule(FilePredictor):
 def _start(denoiser: Denoiser, source: str) -> None:
     found = find_model(source)
     if isinstance(found, Model):
-        fill(denoiser, DiffusionDecoder.load(found).denoiser.state_dict(), source)
+        weights = DiffusionDecoder.load(found).denoiser.state_dict()
     else:  # whatever codec it was trained for
-        load_weights(denoiser, read_checkpoint(found), "ema.module.")
+        weights = weights_below("ema.module.", read_checkpoint(found))
+    # Units that the source lacks keep their start.
+    further = {name: value for name, value in denoiser.state_dict().items() if ".units." in name}
+    fill(denoiser, {**further, **weights}, source)
 
 
 def warming_average(decay: float) -> Callable[[Any, Any, Any], None]:

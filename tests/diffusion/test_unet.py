@@ -11,7 +11,15 @@ from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig, smooth
 from lightning_codec.diffusion.parameterization import Prediction, predicted_x
 from lightning_codec.diffusion.process import diffuse
 from lightning_codec.diffusion.schedule import BlurSchedule
-from lightning_codec.diffusion.unet import ChannelNorm, LinearAttention, TimeEmbedding, TimeUnit, UNet, UNetConfig
+from lightning_codec.diffusion.unet import (
+    Block,
+    ChannelNorm,
+    LinearAttention,
+    TimeEmbedding,
+    TimeUnit,
+    UNet,
+    UNetConfig,
+)
 from lightning_codec.errors import UserError
 
 LADDER = (2, 3, 4)
@@ -22,6 +30,7 @@ CONFIGS = {
     "head": replace(FULL, channels=(4, 5, 6, 7), patch=2, head_channels=4),
     "local": replace(FULL, attention=False),
     "shallow": replace(FULL, channels=(4, 5, 6, 7), units=2),
+    "uneven": replace(FULL, channels=(4, 5, 6, 7), units=(1, 3, 2, 1)),
 }
 CASES = [pytest.param(config, id=name) for name, config in CONFIGS.items()]
 
@@ -199,14 +208,26 @@ def test_the_head_lets_no_pattern_of_the_patch_through() -> None:
     [
         ({"patch": 3}, "patch is 3: it must be 1 or 2"),
         ({"patch": 1, "head_channels": 8}, "head_channels is for patch 2 only"),
-        ({"channels": (8,)}, r"at least two resolutions and one unit, not \(8,\)"),
+        ({"channels": (8,)}, r"at least two resolutions of one channel, not \(8,\)"),
         ({"channels": (8, 0)}, "at least two resolutions"),
-        ({"units": 0}, "and 0"),
+        ({"units": 0}, "units is 0: at least one, or a number for each of 6 resolutions"),
+        ({"units": (1, 2)}, r"units is \(1, 2\): at least one"),
+        ({"units": (1, 1, 1, 1, 1, 0)}, "at least one"),
     ],
 )
 def test_impossible_sizes_are_refused(settings: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=message):
         replace(UNetConfig(), **settings)  # type: ignore[arg-type]
+
+
+def test_every_resolution_has_its_number_of_units() -> None:
+    network = UNet(replace(FULL, channels=(4, 5, 6), units=(1, 3, 2)), LADDER)
+    found = [
+        sum(isinstance(m, TimeUnit) for m in block.modules()) for block in network.modules() if type(block) is Block
+    ]
+    assert found == [*(1, 3, 2), 2, *(2, 3, 1)]  # down, middle, up
+    same = replace(FULL, units=(2,) * 6)
+    assert UNet(same, LADDER).state_dict().keys() == UNet(replace(FULL, units=2), LADDER).state_dict().keys()
 
 
 def test_the_stride_is_that_of_the_coarsest_level() -> None:

@@ -63,7 +63,7 @@ def two_stage(tmp_path: Path, **changes: object) -> DiffusionDecoderModule:
         trained(tiny_module(), tmp_path / "codec").save_checkpoint(path)
     torch.manual_seed(1)
     settings: dict[str, object] = {"loss": NO_PERCEPTUAL, "optimizer": OptimizerConfig(lr=1e-2, warmup_steps=0)}
-    return DiffusionDecoderModule(codec=str(path), decoder=TINY_DENOISER, **{**settings, **changes})  # type: ignore[arg-type]
+    return DiffusionDecoderModule(codec=str(path), **{"decoder": TINY_DENOISER, **settings, **changes})  # type: ignore[arg-type]
 
 
 def whole(t: Tensor, noise: Tensor) -> Draws:
@@ -204,6 +204,23 @@ def test_a_decoder_for_another_codec_can_start_from_averaged_weights(tmp_path: P
     assert digest(fresh) == digest(longer)
     with pytest.raises(CheckpointError, match="do not fit the network"):
         DiffusionDecoderModule(network=TINY_NETWORK, start_from=str(tmp_path / "decoder.ckpt"))
+
+
+def test_a_decoder_with_more_units_starts_as_the_one_with_fewer(tmp_path: Path) -> None:
+    module = two_stage(tmp_path)
+    trained(module, tmp_path).save_checkpoint(tmp_path / "decoder.ckpt")
+    deeper = replace(TINY_DENOISER, unet=replace(TINY_DENOISER.unet, units=(2, 1, 3)))
+    grown = two_stage(tmp_path, decoder=deeper, start_from=str(tmp_path / "decoder.ckpt"))
+    image = torch.rand(1, 3, 64, 64)
+    t, z = torch.tensor([0.1]), torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        _, ladder = module._condition(image)
+        assert torch.equal(grown.decoder(z, t, ladder).x_hat, averaged(module)(z, t, ladder).x_hat)
+    trained(grown, tmp_path).save_checkpoint(tmp_path / "grown.ckpt")
+    with pytest.raises(CheckpointError, match=r"grown\.ckpt: its weights do not fit the network: .*units\.1"):
+        two_stage(tmp_path, start_from=str(tmp_path / "grown.ckpt"))
+    decoder = DiffusionDecoder.load(tmp_path / "grown.ckpt")
+    assert decoder.denoiser.config.unet.units == (2, 1, 3)
 
 
 def test_test_step_decodes_the_file_that_predict_writes(tmp_path: Path) -> None:
