@@ -133,14 +133,15 @@ def test_the_ablation_of_the_decoder_changes_one_thing(setting: str, tmp_path: P
 @pytest.mark.parametrize("path", DECODERS, ids=lambda path: path.stem)
 def test_decoder_presets_have_the_stated_widths_and_run(path: Path) -> None:
     expected = {
-        "tiny": ((48, 64, 96, 128), 2, False, "x", 4.0),
-        "small": ((32, 64, 96, 128, 128, 128), 1, True, "x", 4.0),
-        "base": ((48, 96, 144, 192, 240, 288), 1, True, "x", 4.0),
-        "paper": ((64, 128, 192, 256, 320, 384), 1, True, "epsilon", 20.0),
+        "tiny": ((48, 64, 96, 128), 1, 2, False, "x", 4.0),
+        "photo": ((48, 64, 96, 128), (1, 2, 2, 1), 2, False, "x", 4.0),
+        "small": ((32, 64, 96, 128, 128, 128), 2, 1, True, "x", 4.0),
+        "base": ((48, 96, 144, 192, 240, 288), 2, 1, True, "x", 4.0),
+        "paper": ((64, 128, 192, 256, 320, 384), 2, 1, True, "epsilon", 20.0),
     }[path.stem]
     config = preset_of_decoder(path)
     unet, blur = config.unet, config.schedule.sigma_blur_max
-    assert (unet.channels, unet.patch, unet.attention, config.prediction, blur) == expected
+    assert (unet.channels, unet.units, unet.patch, unet.attention, config.prediction, blur) == expected
     ladder = [torch.rand(1, c, s, s) for c, s in ((3, 64), (8, 32), (12, 16), (16, 8))]
     with torch.no_grad():
         estimate = Denoiser(config, (8, 12, 16))(torch.rand(1, 3, 64, 64), torch.tensor([0.1]), ladder)
