@@ -107,7 +107,7 @@ def scaling(
     """
     with TemporaryDirectory() as folder:
         arguments = (processes, what, repeats, shape, network or NetworkConfig(), folder)
-        spawn(_train, arguments, nprocs=processes)  # type: ignore[no-untyped-call]
+        spawn(_train, arguments, nprocs=processes)  # type: ignore[no-untyped-call]  # torch gives it no types
         return Scaling(**json.loads(Path(folder, "result.json").read_text()))
 
 

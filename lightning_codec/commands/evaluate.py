@@ -60,7 +60,7 @@ def run(name: str, arguments: list[str]) -> int:
     published = read_published(options.reference) if options.reference else []
     entry = evaluation_set(options.data, options.data_root)
     images = source_images(entry, options.limit, options.output / "originals")
-    whole = len(images) == len(entry.images)  # type: ignore[arg-type]
+    whole = len(images) == len(entry.images)  # type: ignore[arg-type]  # a Dataset need not have a length; these do
     dataset = entry.name if whole else f"{entry.name}-first{len(images)}"
     resolved = resolve(baselines, models)
     if not resolved.settings:

@@ -1,5 +1,6 @@
 """`lightning-codec gallery`: codecs side by side at about the same rate, as one picture."""
 
+import argparse
 from pathlib import Path
 
 from lightning_codec.commands.parser import CommandParser, positive
@@ -39,9 +40,9 @@ def run(name: str, arguments: list[str]) -> int:
     from lightning_codec.files import replacing
 
     table = read_records(options.evaluation / "results.csv")
-    images = options.images or list(dict.fromkeys(record.image for record in table.records))
+    pieces = [Piece.parse(text) for text in options.images]
+    pieces = pieces or [Piece(image) for image in dict.fromkeys(record.image for record in table.records)]
     codecs = options.codec or list(dict.fromkeys(record.codec for record in table.records))
-    pieces = [Piece.parse(text) for text in images] if options.images else [Piece(image) for image in images]
     sheet = gallery(options.evaluation, table, pieces, codecs, options.bpp, options.size, options.originals)
     with replacing(options.output) as temporary:
         sheet.save(temporary, "PNG", optimize=True)
@@ -51,5 +52,5 @@ def run(name: str, arguments: list[str]) -> int:
 def _rate(text: str) -> float:
     value = float(text)
     if not 0.0 < value < float("inf"):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return value

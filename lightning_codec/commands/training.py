@@ -115,7 +115,7 @@ class CodecCLI(LightningCLI):
             args=self.arguments.words,
         )
 
-    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # a static method there
         """Only the command that runs: the parsers of all four would take four times as long to make."""
         return {self.command: LightningCLI.subcommands()[self.command]}
 
@@ -135,7 +135,7 @@ class CodecCLI(LightningCLI):
                 "--from-manifest RUN_DIR/manifest.json takes every setting from another run and repeats it.",
             )
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401 - as LightningCLI has it
         """Parse; what is wrong is the user's to mend."""
         try:
             self.config = parser.parse_args(args)
@@ -159,7 +159,7 @@ class CodecCLI(LightningCLI):
         except (ValueError, MisconfigurationException) as error:
             raise UserError(f"configuration: {essence(error)}") from error
 
-    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:  # noqa: ANN401
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:  # noqa: ANN401 - as LightningCLI calls it
         """Make the Trainer with the callbacks of every run, and a CSV logger where none is configured."""
         settings = {**self._get(self.config_init, "trainer"), **kwargs}
         if settings["logger"] in (None, True):

@@ -182,7 +182,7 @@ class CompressionDataModule(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
     def _evaluation_loader(self, images: Dataset[NamedImage]) -> DataLoader[NamedImage]:
-        total = len(images)  # type: ignore[arg-type]
+        total = len(images)  # type: ignore[arg-type]  # a Dataset need not have a length; these do
         return self._whole_loader(images, min(total, self.eval_limit or total), repeat=True)
 
     def _whole_loader(self, items: Dataset[T], count: int, repeat: bool = False) -> DataLoader[T]:

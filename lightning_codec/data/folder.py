@@ -53,7 +53,7 @@ class FolderTrainingSet(Dataset[Tensor]):
         self.crop_size, self.downscale, self.seed = crop_size, downscale, seed
         # one flag for each file, in memory that all worker processes share
         self._unreadable = torch.zeros(len(self.paths), dtype=torch.bool)
-        self._unreadable.share_memory_()  # type: ignore[no-untyped-call]
+        self._unreadable.share_memory_()  # type: ignore[no-untyped-call]  # torch gives it no types
         self._cache: dict[int, Image.Image] = {}
         if cache:
             for item in range(len(self.paths)):

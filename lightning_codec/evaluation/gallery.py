@@ -60,7 +60,7 @@ def gallery(
 
     Raises:
         UserError: the table lacks a codec, setting or image, a name fits several images, a piece does not lie within
-            its image, or a picture is missing.
+            its image, or a picture is missing or has another size.
     """
     columns = (["original"] if originals else []) + list(codecs)
     rows = [_row(folder, table, piece, codecs, bpp, size, originals) for piece in pieces]
@@ -96,7 +96,7 @@ def _row(
     image = _image(table, piece.image)
     own = [record for record in table.records if record.image == image]
     box = _box(piece, own[0], size)
-    row = [] if originals is None else [(_cut(originals / image, box), "")]
+    row = [] if originals is None else [(_cut(originals / image, own[0], box), "")]
     for codec in codecs:
         name, _, setting = codec.partition(":")
         known = [record for record in own if record.codec == name and setting in ("", record.setting)]
@@ -104,7 +104,7 @@ def _row(
             choice = ", ".join(dict.fromkeys(record.codec for record in own))
             raise UserError(f"{codec}: no such codec or setting with {image} in the table; its codecs are {choice}")
         record = nearest(known, bpp)
-        row.append((_cut(picture_path(folder, record), box), f"{record.bpp:.3f} bpp"))
+        row.append((_cut(picture_path(folder, record), record, box), f"{record.bpp:.3f} bpp"))
     first, caption = row[0]
     row[0] = (first, f"{PurePosixPath(image).stem}  {caption}")
     return row
@@ -131,8 +131,11 @@ def _box(piece: Piece, record: Record, size: int) -> tuple[int, int, int, int]:
     return left, top, left + width, top + height
 
 
-def _cut(path: Path, box: tuple[int, int, int, int]) -> Image.Image:
+def _cut(path: Path, record: Record, box: tuple[int, int, int, int]) -> Image.Image:
     if not path.is_file():
-        raise UserError(f"{path}: no such picture; a gallery needs the folder of the evaluation as it was written")
+        raise UserError(f"{path}: no such picture; a gallery needs those of the evaluation, and originals of its names")
     with Image.open(path) as picture:
+        if picture.size != (record.width, record.height):
+            width, height = picture.size
+            raise UserError(f"{path}: {width} x {height} pixels; evaluated were {record.width} x {record.height}")
         return picture.convert("RGB").crop(box)

@@ -50,7 +50,7 @@ def source_images(images: EvaluationSet, limit: int | None, folder: Path) -> lis
 def _written(images: EvaluationSet, folder: Path) -> tuple[list[str], list[Path]]:
     folder.mkdir(parents=True, exist_ok=True)
     names, paths = [], []
-    for index in range(len(images.images)):  # type: ignore[arg-type]
+    for index in range(len(images.images)):  # type: ignore[arg-type]  # a Dataset need not have a length; these do
         item = images.images[index]
         names.append(item.name)
         paths.append(folder / item.name)

@@ -282,7 +282,7 @@ def warming_average(decay: float) -> Callable[[Any, Any, Any], None]:
     """An exponential average whose decay rises as (1 + n) / (10 + n) up to `decay`, so that the start is forgotten."""
 
     def average(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        step = get_ema_multi_avg_fn(min(decay, (1 + int(count)) / (10 + int(count))))  # type: ignore[no-untyped-call]
+        step = get_ema_multi_avg_fn(min(decay, (1 + int(count)) / (10 + int(count))))  # type: ignore[no-untyped-call]  # torch gives it no types
         step(averaged, current, count)
 
     return average

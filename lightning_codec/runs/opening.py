@@ -179,4 +179,4 @@ def together(trainer: pl.Trainer, decide: Callable[[], T]) -> T:
         if trainer.is_global_zero:
             raise error
         raise SystemExit(0)  # told by the first process; a launcher would kill that for an exit code of another
-    return result  # type: ignore[no-any-return]
+    return result  # type: ignore[no-any-return]  # what `decide` gives, through an untyped launcher

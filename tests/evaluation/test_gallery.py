@@ -102,6 +102,13 @@ def test_a_name_that_fits_several_images_and_a_lost_picture_are_refused(evaluati
         gallery(evaluation, Table(("psnr",), rows), [Piece("ab")], ["ours"], 0.2, SIDE)
 
 
+def test_an_original_of_another_size_is_refused(evaluation: Path) -> None:
+    Image.new("RGB", (40, 24)).save(evaluation / "a.png")
+    table = read_records(evaluation / "results.csv")
+    with pytest.raises(UserError, match=r"a\.png: 40 x 24 pixels; evaluated were 32 x 24"):
+        gallery(evaluation, table, [Piece("a")], ["ours"], 0.2, SIDE, evaluation)
+
+
 def test_the_command_shows_every_image_and_codec_by_default(
     evaluation: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,4 +125,5 @@ def test_the_command_shows_every_image_and_codec_by_default(
     assert main([*command, "--bpp", "0"]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 3
+    assert "--bpp: 0 is not above 0" in errors[2]
     assert errors[1].endswith("x.jpg: a gallery is written without loss, as .png")
