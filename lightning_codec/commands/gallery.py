@@ -28,7 +28,7 @@ def run(name: str, arguments: list[str]) -> int:
         default=[],
         help="a column; repeat it (default: every codec)",
     )
-    parser.add_argument("--bpp", type=_rate, default=0.2, help="wanted bits per pixel (default: 0.2)")
+    parser.add_argument("--bpp", type=rate, default=0.2, help="wanted bits per pixel (default: 0.2)")
     parser.add_argument("--size", type=positive, default=192, help="side of a piece in pixels (default: 192)")
     parser.add_argument("--originals", metavar="FOLDER", type=Path, help="folder of the set, for a first column")
     options = parser.parse_args(arguments)
@@ -49,7 +49,8 @@ def run(name: str, arguments: list[str]) -> int:
     return 0
 
 
-def _rate(text: str) -> float:
+def rate(text: str) -> float:
+    """A positive, finite number, for `type=`."""
     value = float(text)
     if not 0.0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
