@@ -57,7 +57,7 @@ class RateWeights(nn.Module):
         for name, parameter in model.named_parameters():
             layer, _, kind = name.rpartition(".")
             start = torch.tensor(gains if layer in writers else ones, device=parameter.device)
-            if parameter.ndim == 1 or (name.startswith("entropy.prior.") and parameter.requires_grad):
+            if parameter.ndim == 1 or name.startswith("entropy.prior."):
                 columns = start.reshape(-1, *[1] * parameter.ndim)
                 self.own[_key(name)] = nn.Parameter(columns * parameter.detach())
                 parameter.requires_grad_(False)

@@ -14,7 +14,11 @@ stream can kill the process. Here, therefore:
   which makes 2 bytes a symbol.
 """
 
+import importlib.util
+import sys
 from collections.abc import Sequence
+from importlib.machinery import PathFinder
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +47,7 @@ class SymbolEncoder:
     """Codes symbols of many `put` calls into one stream, which `SymbolDecoder` reads in the same order."""
 
     def __init__(self) -> None:
-        from compressai.ans import BufferedRansEncoder  # late: importing compressai takes seconds
-
-        self._coder = BufferedRansEncoder()
+        self._coder = _coders().BufferedRansEncoder()
 
     def put(self, symbols: Tensor, indexes: Tensor, tables: CdfTables) -> None:
         """Append symbols to the stream.
@@ -106,8 +108,6 @@ class SymbolDecoder:
     """Number of `get` calls so far: the sequential steps of the decoder."""
 
     def __init__(self, data: bytes, max_symbols: int) -> None:
-        from compressai.ans import RansDecoder  # late: importing compressai takes seconds
-
         if len(data) < STATE_BYTES:
             raise TruncatedError(f"a coded segment has {len(data)} bytes, at least {STATE_BYTES} are needed")
         if len(data) % 4:
@@ -119,7 +119,7 @@ class SymbolDecoder:
         # A digit costs 4 bits to within 1e-5, so L bytes hold fewer than 3 L of them: more is damage.
         self._digits_left = 3 * len(data)
         reads = STATE_BYTES + 2 * (max_symbols + self._digits_left) + 4
-        self._coder = RansDecoder()
+        self._coder = _coders().RansDecoder()
         self._coder.set_stream(data.ljust(reads, b"\0"))  # copied by the coder
 
     def get(self, indexes: Tensor, tables: CdfTables) -> Tensor:
@@ -172,6 +172,24 @@ class SymbolDecoder:
         if not index.size:
             return index
         return np.array(self._coder.decode_stream(*_native(index, cdfs)), dtype=np.int64)
+
+
+def _coders() -> Any:  # noqa: ANN401 - a compiled module without types
+    """The compiled module `compressai.ans`, without the three seconds that importing its package takes.
+
+    Raises:
+        ImportError: compressai is not installed, or lacks it.
+    """
+    name = "compressai.ans"
+    if name not in sys.modules:
+        package = importlib.util.find_spec("compressai")
+        spec = package and PathFinder.find_spec(name, package.submodule_search_locations)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{name}: not found; install compressai", name=name)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[name] = module  # its types can be registered only once, and the package then takes this one
+    return sys.modules[name]
 
 
 def _checked_indexes(indexes: Tensor, tables: CdfTables) -> _Array:

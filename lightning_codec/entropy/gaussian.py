@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from compressai.ops import LowerBound
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from torch import Tensor, nn
+
+from lightning_codec.entropy.bounds import lower_bound
 
 SCALE_MIN = 0.11
 SCALE_MAX = 256.0
@@ -41,21 +42,15 @@ class GaussianLikelihood(nn.Module):
     Both bounds let a gradient through that leads back inside, so a parameter never gets stuck outside of them.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.bound_likelihood = LowerBound(LIKELIHOOD_MIN)
-        self.bound_log_scale = LowerBound(_LOG_MIN)
-
     def forward(self, y: Tensor, params: GaussianParams) -> Tensor:
         """Likelihoods of `y` (same shape as the parameters), in (0, 1], float32 whatever autocast says."""
         with torch.autocast(y.device.type, enabled=False):
-            log_scale = self.bound_log_scale(params.log_scale.float()).clamp(max=_LOG_MAX)
+            log_scale = lower_bound(params.log_scale.float(), _LOG_MIN).clamp(max=_LOG_MAX)
             inverse_scale = torch.exp(-log_scale)
             distance = torch.abs(y.float() - params.mean.float())
             upper = _standard_cdf((0.5 - distance) * inverse_scale)
             lower = _standard_cdf((-0.5 - distance) * inverse_scale)
-            bounded: Tensor = self.bound_likelihood(upper - lower)
-        return bounded
+            return lower_bound(upper - lower, LIKELIHOOD_MIN)
 
 
 def _standard_cdf(x: Tensor) -> Tensor:

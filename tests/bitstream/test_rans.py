@@ -235,3 +235,22 @@ def test_damaged_streams_neither_crash_nor_hang() -> None:
     decoded, refused = map(int, result.stdout.split())
     assert decoded + refused == 500
     assert min(decoded, refused) >= 20
+
+
+@pytest.mark.parametrize("first", ["codec", "compressai"])
+def test_the_coder_does_without_its_package_and_gets_on_with_it(first: str) -> None:
+    code = """
+import sys
+if sys.argv[1] == "compressai":
+    import compressai.ans
+import lightning_codec.codec
+from lightning_codec.bitstream.rans import SymbolDecoder, SymbolEncoder
+stream = SymbolEncoder().finish()
+coder = SymbolDecoder(stream, 0)._coder
+print("compressai" in sys.modules)
+from compressai import ans
+import compressai.ans
+print("compressai" in sys.modules, isinstance(coder, ans.RansDecoder))
+"""
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code, first], capture_output=True, text=True)
+    assert result.stdout.split() == [str(first == "compressai"), "True", "True"], result.stderr

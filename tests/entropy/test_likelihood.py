@@ -8,7 +8,6 @@ import torch
 from scipy.stats import norm
 
 from lightning_codec.entropy import GaussianParams, gaussian_pmfs, scale_index
-from lightning_codec.entropy.factorized import FactorizedPrior
 from lightning_codec.entropy.gaussian import GaussianLikelihood, scale_table
 from lightning_codec.entropy.quantization import ste_round
 
@@ -88,42 +87,3 @@ def test_pmfs_hold_all_but_the_stated_tail() -> None:
         k0 = -pmf.offset
         assert len(pmf.probabilities) == 2 * k0 + 1
         assert pmf.probabilities[k0] == pytest.approx(2 * norm.cdf(0.5 / sigma) - 1, rel=1e-12)
-
-
-def trained_prior(shift: float) -> FactorizedPrior:
-    """A prior fitted to round(N(shift, 2)) in a few steps."""
-    torch.manual_seed(0)
-    prior = FactorizedPrior(3)
-    optimizer = torch.optim.Adam([p for p in prior.parameters() if p.requires_grad], lr=0.05)
-    for _ in range(150):
-        z = shift + 2.0 * torch.randn(4, 3, 8, 8)
-        loss = -prior(z, torch.rand_like(z) - 0.5).log2().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return prior
-
-
-@pytest.mark.parametrize("shift", [0.0, 45.0])
-def test_prior_tables_are_its_likelihoods_without_any_update_call(shift: float) -> None:
-    prior = trained_prior(shift)
-    pmfs = prior.pmfs()
-    for channel, pmf in enumerate(pmfs):
-        assert pmf.probabilities.sum() + pmf.tail == pytest.approx(1.0, abs=1e-9)
-        assert pmf.tail <= 2.0**-17
-        z = torch.full((1, 3, 1, 1), float(round(shift)))
-        expected = float(prior(z)[0, channel])
-        assert pmf.probabilities[round(shift) - pmf.offset] == pytest.approx(expected, rel=1e-4)
-
-
-def test_prior_of_rounded_latents_uses_integers() -> None:
-    prior = trained_prior(0.0)
-    z = torch.tensor([0.4, -0.4, 1.6]).reshape(1, 3, 1, 1)
-    assert torch.equal(prior(z), prior(torch.round(z)))
-
-
-def test_nothing_in_the_state_dict_grows_with_the_tables() -> None:
-    prior = trained_prior(0.0)
-    before = {name: value.shape for name, value in prior.state_dict().items()}
-    prior.pmfs()
-    assert {name: value.shape for name, value in prior.state_dict().items()} == before
