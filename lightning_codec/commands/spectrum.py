@@ -19,9 +19,10 @@ def run(name: str, arguments: list[str]) -> int:
     parser = CommandParser(
         name,
         "Where decoded pictures lack detail, or have what is not in their originals: power in eight rings of frequency "
-        "up to the Nyquist frequency, over that of the originals; how far the period of two pixels stands out of its "
-        "neighbours (rows, columns, checkerboard), which is the grid that upsampling leaves; and the standard "
-        "deviation, in grey levels, where the originals are flattest. Pictures are paired by name.",
+        "up to the Nyquist frequency, over that of the originals, of luminance and of colour; how far the period of "
+        "two pixels stands out of its neighbours (rows, columns, checkerboard), which is the grid that upsampling "
+        "leaves; and the standard deviation, in grey levels, where the originals are flattest. "
+        "Pictures are paired by name.",
         "lightning-codec spectrum data/kodak decoded_mse/ decoded_diffusion/",
     )
     parser.add_argument("originals", metavar="ORIGINALS", type=Path, help="folder of the original pictures")
@@ -70,10 +71,17 @@ def _plain(spectra: "Spectra") -> dict[str, object]:
 
 def _table(spectra: "dict[str, Spectra]") -> Iterator[str]:
     width = max(len("originals"), *map(len, spectra))
-    yield f"{'':<{width}}  {'power in rings 1 to 8':^39}  {'peaks at period 2':^20}  flat"
+    yield f"{'':<{width}}          {'power in rings 1 to 8':^39}  {'peaks at period 2':^20}  flat"
     first = next(iter(spectra.values()))
     rows = {"originals": ((1.0,) * len(first.rings), first.peaks_of_originals, first.flat_of_originals)}
     rows |= {folder: (row.rings, row.peaks, row.flat) for folder, row in spectra.items()}
     for name, (rings, peaks, flat) in rows.items():
-        power = " ".join(f"{ring:4.2f}" for ring in rings)
-        yield f"{name:<{width}}  {power}  {' '.join(f'{peak:6.2f}' for peak in peaks)}  {flat:4.2f}"
+        grid = " ".join(f"{peak:6.2f}" for peak in peaks)
+        yield f"{name:<{width}}  luma    {_numbers(rings)}  {grid}  {flat:4.2f}"
+        if name in spectra:
+            colour = spectra[name].colour_rings
+            yield f"{'':<{width}}  colour  {'none in the originals' if colour is None else _numbers(colour)}"
+
+
+def _numbers(rings: tuple[float, ...]) -> str:
+    return " ".join(f"{ring:4.2f}" for ring in rings)

@@ -17,13 +17,16 @@ BLOCK = 32
 RINGS = 8
 FLAT_BLOCK = 16
 FLAT_SHARE = 0.1
+GREY = 1e-12  # power below which there is no colour but rounding
 _GUARD = 3  # bins at which the window has let go of a peak
-LUMA = (0.299, 0.587, 0.114)
+# Luminance, blue and red difference of BT.601.
+YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
 SPECTRUM_PROTOCOL = Protocol(
-    "spectrum-luma8-v2",
+    "spectrum-ycbcr8-v3",
     f"luminance (BT.601) of 8-bit pictures; mean periodogram of {BLOCK}x{BLOCK} blocks, half overlapping, mean "
     "removed, Hann window, summed over the set; rings of equal width up to the Nyquist frequency, over the originals'; "
+    "colour: the same of the sum of both colour differences (BT.601); "
     f"peaks: the period of two pixels over the mean of the bins at distance {_GUARD} along its own axis, for the "
     "checkerboard along both; flat: mean standard deviation of "
     f"the {FLAT_BLOCK}x{FLAT_BLOCK} blocks that are the flattest tenth of the original",
@@ -45,7 +48,9 @@ class Spectra(NamedTuple):
     """What the pictures of a set have in common with their originals."""
 
     rings: tuple[float, ...]
-    """Power over that of the originals, from the lowest frequencies to the Nyquist frequency."""
+    """Power of the luminance over that of the originals, from the lowest frequencies to the Nyquist frequency."""
+    colour_rings: tuple[float, ...] | None
+    """That of the colour differences; None where the originals lack colour at some frequency."""
     peaks: Peaks
     peaks_of_originals: Peaks
     flat: float
@@ -53,9 +58,10 @@ class Spectra(NamedTuple):
     flat_of_originals: float
 
 
-def luminance(image: Tensor) -> Tensor:
-    """[1, 3, H, W] in [0, 1] to float64 [H, W] in 0 .. 255."""
-    return torch.einsum("c,chw->hw", image.new_tensor(LUMA).double(), 255.0 * image[0].double())
+def ycbcr(image: Tensor) -> Tensor:
+    """[1, 3, H, W] in [0, 1] to float64 [3, H, W]: luminance in 0 .. 255, colour differences in -127.5 .. 127.5."""
+    matrix = torch.tensor(YCBCR, dtype=torch.float64, device=image.device)
+    return torch.einsum("dc,chw->dhw", matrix, 255.0 * image[0].double())
 
 
 def power_spectrum(luma: Tensor) -> Tensor:
@@ -126,18 +132,27 @@ def compare_spectra(pairs: Iterable[tuple[Tensor, Tensor]]) -> Spectra:
     Raises:
         ValueError: no pair, a side below 32 pixels, or pictures that break the image contract.
     """
-    spectra = torch.zeros(2, BLOCK, BLOCK, dtype=torch.float64)
+    spectra = torch.zeros(2, 3, BLOCK, BLOCK, dtype=torch.float64)
     flats = []
     for pair in pairs:
-        decoded, original = (luminance(image) for image in check_images(*pair))
-        if min(decoded.shape) < BLOCK:
-            raise ValueError(
-                f"spectra need sides of at least {BLOCK} pixels, not {decoded.shape[1]}x{decoded.shape[0]}"
-            )
-        spectra += torch.stack([power_spectrum(decoded), power_spectrum(original)]).cpu()
-        flats.append(flat_deviations(decoded, original))
+        decoded, original = (ycbcr(image) for image in check_images(*pair))
+        height, width = decoded.shape[1:]
+        if min(height, width) < BLOCK:
+            raise ValueError(f"spectra need sides of at least {BLOCK} pixels, not {width}x{height}")
+        both = torch.stack([power_spectrum(component) for component in (*decoded, *original)])
+        spectra += both.reshape(spectra.shape).cpu()
+        flats.append(flat_deviations(decoded[0], original[0]))
     if not flats:
         raise ValueError("spectra need at least one picture")
-    rings = ring_power(spectra[0]) / ring_power(spectra[1])
+    luma, colour = spectra[:, 0], spectra[:, 1:].sum(1)
+    rings = ring_power(luma[0]) / ring_power(luma[1])
+    there, wanted = ring_power(colour[0]), ring_power(colour[1])
     flat, flat_of_originals = (math.fsum(column) / len(flats) for column in zip(*flats, strict=True))
-    return Spectra(tuple(rings.tolist()), nyquist_peaks(spectra[0]), nyquist_peaks(spectra[1]), flat, flat_of_originals)
+    return Spectra(
+        tuple(rings.tolist()),
+        tuple((there / wanted).tolist()) if bool((wanted > GREY).all()) else None,
+        nyquist_peaks(luma[0]),
+        nyquist_peaks(luma[1]),
+        flat,
+        flat_of_originals,
+    )

@@ -23,21 +23,31 @@ def folders(tmp_path: Path) -> tuple[str, str, str]:
     return str(tmp_path / "x"), str(tmp_path / "same"), str(tmp_path / "blurred")
 
 
-def test_the_table_has_a_line_for_each_folder(folders, capsys) -> None:
+def test_the_table_has_two_lines_for_each_folder(folders, capsys) -> None:
     assert main(["spectrum", *folders]) == 0
-    head, originals, same, blurred = capsys.readouterr().out.splitlines()
+    head, originals, same, same_colour, blurred, blurred_colour = capsys.readouterr().out.splitlines()
     assert "rings 1 to 8" in head
-    assert originals.split()[1:9] == same.split()[1:9] == ["1.00"] * 8
-    assert originals.split()[9:] == same.split()[9:]
-    assert float(blurred.split()[8]) < 0.7  # detail is missing
+    assert originals.split()[1:10] == same.split()[1:10] == ["luma", *["1.00"] * 8]
+    assert same_colour.split() == ["colour", *["1.00"] * 8]
+    assert originals.split()[10:] == same.split()[10:]
+    assert float(blurred.split()[9]) < 0.7  # detail is missing
+    assert float(blurred_colour.split()[8]) < 0.7
+
+
+def test_grey_originals_have_no_colour_to_be_compared(tmp_path: Path, capsys) -> None:
+    for name, channels in (("x", 1), ("decoded", 3)):
+        (tmp_path / name).mkdir()
+        write_png(torch.rand(channels, 64, 96).expand(3, -1, -1), tmp_path / name / "a.png")
+    assert main(["spectrum", str(tmp_path / "x"), str(tmp_path / "decoded")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["colour", "none", "in", "the", "originals"]
 
 
 def test_json_has_the_protocol_and_all_numbers(folders, capsys) -> None:
     assert main(["spectrum", folders[0], folders[2], "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["protocol"]["key"] == "spectrum-luma8-v2"
+    assert document["protocol"]["key"] == "spectrum-ycbcr8-v3"
     numbers = document["folders"][folders[2]]
-    assert len(numbers["rings"]) == 8
+    assert len(numbers["rings"]) == len(numbers["colour_rings"]) == 8
     assert numbers["peaks"]["vertical"] < 0.2 < numbers["peaks"]["horizontal"]
     assert numbers["flat"] < numbers["flat_of_originals"]
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from lightning_codec.metrics.spectrum import (
     compare_spectra,
     flat_deviations,
-    luminance,
     nyquist_peaks,
     power_spectrum,
     ring_power,
+    ycbcr,
 )
 
 
@@ -39,11 +39,13 @@ def grid(name: str, height: int, width: int) -> Tensor:
     return pattern
 
 
-def test_the_luminance_is_that_of_bt601_in_grey_levels() -> None:
-    colours = torch.eye(3)[None].movedim(1, -1)[..., None]  # red, green, blue one below the other
-    assert luminance(colours.reshape(1, 3, 3, 1)).flatten().tolist() == pytest.approx(
-        [76.245, 149.685, 29.07], abs=1e-4
-    )
+def test_luminance_and_colour_differences_are_those_of_bt601() -> None:
+    colours = torch.eye(3)[None].movedim(1, -1)[..., None].reshape(1, 3, 3, 1)  # red, green, blue one below the other
+    luma, blue, red = ycbcr(colours)[..., 0].tolist()
+    assert luma == pytest.approx([76.245, 149.685, 29.07])
+    # (B - Y) / 1.772 and (R - Y) / 1.402
+    assert blue == pytest.approx([-76.245 / 1.772, -149.685 / 1.772, (255.0 - 29.07) / 1.772], abs=1e-3)
+    assert red == pytest.approx([(255.0 - 76.245) / 1.402, -149.685 / 1.402, -29.07 / 1.402], abs=1e-3)
 
 
 def test_the_spectrum_is_that_of_scipy() -> None:
@@ -113,11 +115,22 @@ def test_a_set_is_compared_by_the_sum_of_its_powers() -> None:
     loud, quiet = picture(noise(96, 96, 30.0)), picture(noise(64, 128, 3.0, seed=1))
     same = compare_spectra([(loud, loud), (quiet, quiet)])
     assert same.rings == pytest.approx([1.0] * 8)
+    assert same.colour_rings is None
     assert same.peaks == same.peaks_of_originals
     assert same.flat == same.flat_of_originals
     half = compare_spectra([(0.25 + 0.5 * loud, loud), (quiet, quiet)])
     assert half.rings == pytest.approx([0.25] * 8, abs=0.02)  # the loud picture decides
     assert half.peaks_of_originals == same.peaks_of_originals
+
+
+def test_colour_is_compared_beside_the_luminance() -> None:
+    original = 0.5 + 0.1 * torch.randn(3, 96, 96, generator=torch.Generator().manual_seed(2)).clamp(-4.0, 4.0)
+    grey = ycbcr(original[None])[0].float() / 255.0
+    doubled = grey + 2.0 * (original - grey)  # both differences doubled, the luminance kept
+    spectra = compare_spectra([(doubled.clamp(0.0, 1.0), original)])
+    assert spectra.rings == pytest.approx([1.0] * 8, abs=0.02)
+    assert spectra.colour_rings == pytest.approx([4.0] * 8, rel=0.02)
+    assert compare_spectra([(original, picture(noise(96, 96)))]).colour_rings is None
 
 
 @pytest.mark.parametrize(
