@@ -7,10 +7,11 @@ from lightning_codec.diffusion.dct import dct2, frequencies
 
 BLOCK = 16
 BANDS = 8
-# One and a half grey levels in [-1, 1]: differences of what cannot be seen do not count.
-FLOOR = (1.5 / 127.5) ** 2
-# Grain where there was none is seen sooner than texture that is missing.
-EXCESS = 1.6
+# Of brightness, and of each of the two colours: one and a half levels of 255, and half a level. Differences of what
+# cannot be seen do not count.
+FLOORS = ((1.5 / 127.5) ** 2, (0.5 / 127.5) ** 2, (0.5 / 127.5) ** 2)
+# Grain where there was none is seen sooner than texture that is missing, and coloured grain is in no photograph.
+EXCESSES = (1.6, 4.0, 4.0)
 
 
 def band_energies(x: Tensor) -> Tensor:
@@ -38,7 +39,7 @@ def texture_distance(x_hat: Tensor, x: Tensor) -> Tensor:
     """How much the energies of bands differ, block by block and in the whole picture, of every image: [B].
 
     The sum of two means of |ln((E(x_hat) + floor) / (E(x) + floor))|, over bands and blocks, where too much energy
-    counts `EXCESS` times, and over the bands of the picture. Where nothing but the mean of what could be there is
+    counts `EXCESSES` times, and over the bands of the picture. Where nothing but the mean of what could be there is
     drawn, energy is missing; where grain covers a flat region, there is too much of it. Both are seen here, whatever
     the place of every single detail. What is best for every single block is a low quantile of its energy, the median
     were both sides alike, and less than the mean: hence the energy of the whole, which goes where texture is.
@@ -49,7 +50,9 @@ def texture_distance(x_hat: Tensor, x: Tensor) -> Tensor:
     """
     with torch.autocast(x.device.type, enabled=False):
         estimate, original = band_energies(x_hat.float()), band_energies(x.float())
-    blocks = ((estimate + FLOOR) / (original + FLOOR)).log()
-    blocks = torch.maximum(EXCESS * blocks, -blocks)
-    whole = ((estimate.mean((-2, -1)) + FLOOR) / (original.mean((-2, -1)) + FLOOR)).log().abs()
+    floor, excess = (estimate.new_tensor(values)[:, None, None, None] for values in (FLOORS, EXCESSES))
+    blocks = ((estimate + floor) / (original + floor)).log()
+    blocks = torch.maximum(excess * blocks, -blocks)
+    there, wanted = (energies.mean((-2, -1), keepdim=True) + floor for energies in (estimate, original))
+    whole = (there / wanted).log().abs()
     return blocks.flatten(1).mean(1) + whole.flatten(1).mean(1)
