@@ -188,7 +188,7 @@ def _coders() -> Any:  # noqa: ANN401 - a compiled module without types
             raise ImportError(f"{name}: not found; install compressai", name=name)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        sys.modules[name] = module  # its types can be registered only once, and the package then takes this one
+        sys.modules[name] = module  # where the package finds it: not every build can be loaded twice
     return sys.modules[name]
 
 

@@ -8,6 +8,7 @@ from scipy import signal
 from torch import Tensor
 
 from lightning_codec.metrics.spectrum import (
+    YCBCR,
     compare_spectra,
     flat_deviations,
     nyquist_peaks,
@@ -123,13 +124,16 @@ def test_a_set_is_compared_by_the_sum_of_its_powers() -> None:
     assert half.peaks_of_originals == same.peaks_of_originals
 
 
-def test_colour_is_compared_beside_the_luminance() -> None:
-    original = 0.5 + 0.1 * torch.randn(3, 96, 96, generator=torch.Generator().manual_seed(2)).clamp(-4.0, 4.0)
-    grey = ycbcr(original[None])[0].float() / 255.0
-    doubled = grey + 2.0 * (original - grey)  # both differences doubled, the luminance kept
-    spectra = compare_spectra([(doubled.clamp(0.0, 1.0), original)])
-    assert spectra.rings == pytest.approx([1.0] * 8, abs=0.02)
-    assert spectra.colour_rings == pytest.approx([4.0] * 8, rel=0.02)
+def test_both_colour_differences_are_compared_beside_the_luminance() -> None:
+    """Of white noise, blue doubled and red tripled: 4 times and 9 times the power, each by its share."""
+    original = 0.5 + 0.03 * torch.randn(3, 96, 96, generator=torch.Generator().manual_seed(2)).clamp(-4.0, 4.0)
+    matrix = torch.tensor(YCBCR, dtype=torch.float64)
+    scaled = torch.linalg.inv(matrix) @ torch.diag(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)) @ matrix
+    changed = torch.einsum("dc,chw->dhw", scaled, original.double() - 0.5).float() + 0.5
+    spectra = compare_spectra([(changed, original)])
+    assert spectra.rings == pytest.approx([1.0] * 8, abs=1e-3)
+    blue, red = matrix.square().sum(1)[1:].tolist()
+    assert spectra.colour_rings == pytest.approx([(4.0 * blue + 9.0 * red) / (blue + red)] * 8, rel=0.1)
     assert compare_spectra([(original, picture(noise(96, 96)))]).colour_rings is None
 
 
