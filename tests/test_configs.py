@@ -134,7 +134,7 @@ def test_the_ablation_of_the_decoder_changes_one_thing(setting: str, tmp_path: P
 def test_decoder_presets_have_the_stated_widths_and_run(path: Path) -> None:
     expected = {
         "tiny": ((48, 64, 96, 128), 1, 2, False, "x", 4.0),
-        "photo": ((48, 64, 96, 128), (1, 2, 2, 1), 2, False, "x", 4.0),
+        "photo": ((48, 64, 96, 128), (1, 2, 2, 1), 2, False, "x", 20.0),
         "small": ((32, 64, 96, 128, 128, 128), 2, 1, True, "x", 4.0),
         "base": ((48, 96, 144, 192, 240, 288), 2, 1, True, "x", 4.0),
         "paper": ((64, 128, 192, 256, 320, 384), 2, 1, True, "epsilon", 20.0),
