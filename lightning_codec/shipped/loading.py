@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+import torch
 from torch import nn
 
 from lightning_codec.checkpoint import CheckpointError, weights_digest
@@ -40,16 +41,18 @@ def load_network(model: Model, build: Callable[[], T]) -> T:
 
     Args:
         model: whose weights.
-        build: makes the network of its card, with any weights, whose sizes are compared with the file's before its
-            tensors are read.
+        build: makes the network of its card, with any weights; it is first called under the meta device, so that
+            sizes are compared with the file's before memory is taken.
 
     Raises:
         CheckpointError: the card makes no network, or the tensors are damaged or those of another network.
         OSError: the weights cannot be read.
     """
-    with using_init_args(model):
-        network = build()
-    network.load_state_dict(read_tensors(model.weights, stored_form(network)))
+    with using_init_args(model), torch.device("meta"):
+        expected = stored_form(build())
+    tensors = read_tensors(model.weights, expected)
+    network = build()
+    network.load_state_dict(tensors)
     return network
 
 
