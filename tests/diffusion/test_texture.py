@@ -85,3 +85,4 @@ def test_blur_grain_and_a_grid_are_all_seen_and_what_is_invisible_is_not() -> No
     assert bool((texture_distance(textured + 0.05 * torch.randn(2, 3, 64, 64), textured) > 0.2).all())
     assert bool((texture_distance(textured + grid, textured) > 0.02).all())
     assert bool((texture_distance(textured + 0.0003 * torch.randn(2, 3, 64, 64), textured) < 0.02).all())
+    assert bool((texture_distance(textured + 0.001 * torch.randn(2, 1, 64, 64), textured) < 0.02).all())  # grey
