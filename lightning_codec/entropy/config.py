@@ -6,6 +6,9 @@ from typing import Literal, TypeAlias
 GroupRule: TypeAlias = Literal["uneven", "even", "single"] | list[int]
 BiasKind: TypeAlias = Literal["laplacian", "laplacian-shared", "learned", "none"]
 
+MIN_WINDOW, MAX_WINDOW = 4, 32
+"""Sides in latent sites."""
+
 
 @dataclass(frozen=True)
 class EntropyConfig:
@@ -20,7 +23,7 @@ class EntropyConfig:
         global_context: g_gs, masked window attention over the anchors.
         position_bias: relative position bias of g_gs; `laplacian` for every head of every group and layer,
             `laplacian-shared` one for all of them (an ablation).
-        window: P, side of an attention window in latent sites; even and at least 4.
+        window: P, side of an attention window in latent sites; even, from 4 to 32.
         blocks: L, blocks of one window and one shifted-window layer.
         max_width: the token width of g_gs is D = min(2 C_j, max_width).
         update_anchors: let attention refine anchor tokens too (an ablation; queries are the non-anchors otherwise).
@@ -39,9 +42,10 @@ class EntropyConfig:
 
     def __post_init__(self) -> None:
         """Check what the types cannot say; raises ValueError naming the rule."""
-        if self.window < 4 or self.window % 2:
+        if not MIN_WINDOW <= self.window <= MAX_WINDOW or self.window % 2:
             raise ValueError(
-                f"window is {self.window}: it must be even and at least 4, or queries are left without keys"
+                f"window is {self.window}: it must be even and at least {MIN_WINDOW}, or queries are left without "
+                f"keys, and at most {MAX_WINDOW}, as attention grows with its fourth power"
             )
         for name in ("hyper_channels", "blocks", "max_width"):
             if getattr(self, name) < 1:

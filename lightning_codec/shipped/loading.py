@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from lightning_codec.checkpoint import CheckpointError, weights_digest
 from lightning_codec.errors import UserError, one_line
@@ -41,18 +42,15 @@ def load_network(model: Model, build: Callable[[], T]) -> T:
 
     Args:
         model: whose weights.
-        build: makes the network of its card, with any weights; it is first called under the meta device, so that
-            sizes are compared with the file's before memory is taken.
+        build: makes the network of its card, with any weights, of which there may be no more than the file can hold.
 
     Raises:
         CheckpointError: the card makes no network, or the tensors are damaged or those of another network.
         OSError: the weights cannot be read.
     """
-    with using_init_args(model), torch.device("meta"):
-        expected = stored_form(build())
-    tensors = read_tensors(model.weights, expected)
-    network = build()
-    network.load_state_dict(tensors)
+    with using_init_args(model), AtMost(model.weights.stat().st_size):  # twice as many as its numbers of two bytes
+        network = build()
+    network.load_state_dict(read_tensors(model.weights, stored_form(network)))
     return network
 
 
@@ -68,6 +66,39 @@ def check_digest(model: Model, network: nn.Module) -> None:
             f"{model.weights}: its tensors are not those of the card (SHA-256 {digest[:8]}, "
             f"not {model.card.weights_sha256[:8]}): install the package again"
         )
+
+
+class AtMost(TorchFunctionMode):
+    """A context in which networks take no memory for more than so many weights.
+
+    The sizes of a whole network could be had from the meta device too, whose arithmetic loads torch's compiler: longer
+    than all else that a start takes.
+
+    Args:
+        count: of numbers.
+
+    Raises:
+        ValueError: on making the tensor that is too much, before its memory is taken.
+    """
+
+    MAKERS = frozenset({torch.empty, torch.zeros, torch.ones, torch.full})
+    """All that parameters come from."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.left = count
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:  # noqa: ANN401 - of any function of torch
+        """Called by torch in place of each of its functions."""
+        options = kwargs or {}
+        if func in self.MAKERS:
+            self.left -= func(*args, **{**options, "device": "meta"}).numel()
+            if self.left < 0:
+                raise ValueError(f"more than the {self.count} weights that the file of its tensors may have")
+        return func(*args, **options)
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from lightning_codec.checkpoint import CheckpointError
 from lightning_codec.codec import Codec
@@ -13,7 +15,7 @@ from lightning_codec.diffusion_decoder import DiffusionDecoder
 from lightning_codec.modules import DiffusionDecoderModule
 from lightning_codec.shipped import tensors
 from lightning_codec.shipped.catalogue import Catalogue
-from lightning_codec.shipped.loading import find_model
+from lightning_codec.shipped.loading import AtMost, find_model
 from tests.shipped.fleet import fleet, nothing_ships, ships
 from tests.tiny import TINY_DENOISER
 
@@ -83,8 +85,16 @@ def test_a_decoder_is_trained_on_a_model_by_its_name(ships: Path) -> None:
     [
         (lambda card: card.update(weights_sha256="0" * 64), r"low\.safetensors: its tensors are not those of the card"),
         (
-            lambda card: card["init_args"]["network"].update(channels=[4, 6, 10**7]),
+            lambda card: card["init_args"]["network"].update(channels=[4, 6, 9]),
             r"low\.safetensors: tensor \S+ is .*, its card needs ",
+        ),
+        (
+            lambda card: card["init_args"]["network"].update(channels=[4, 6, 10**7]),
+            r"low\.json: its init_args make no network \(ValueError: more than the \d+ weights that the file of its te",
+        ),
+        (
+            lambda card: card["init_args"]["network"]["entropy"].update(blocks=10**7),
+            r"low\.json: .* more than the \d+ weights",
         ),
         (
             lambda card: card["init_args"]["network"].update(channels=[4, 6, 10**30]),
@@ -100,6 +110,7 @@ def test_a_decoder_is_trained_on_a_model_by_its_name(ships: Path) -> None:
             r"low\.json: its init_args make no network \(CheckpointError: NetworkConfig of another version",
         ),
         (lambda card: card["init_args"]["network"]["entropy"].update(window=5), r"low\.json: .* window is 5"),
+        (lambda card: card["init_args"]["network"]["entropy"].update(window=34), r"window is 34: .* at most 32"),
     ],
 )
 def test_a_card_that_does_not_fit_its_tensors_is_refused_before_any_is_read(
@@ -111,6 +122,27 @@ def test_a_card_that_does_not_fit_its_tensors_is_refused_before_any_is_read(
     with pytest.raises(CheckpointError, match=message) as caught:
         Codec.load("low")
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_too_many_are_refused_before_their_memory_is_taken() -> None:
+    made = []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
+            if func in AtMost.MAKERS and (kwargs or {}).get("device") != "meta":
+                made.append(args)
+            return func(*args, **(kwargs or {}))
+
+    with Watch(), AtMost(40):
+        nn.Linear(3, 9)  # 36 weights
+        with pytest.raises(ValueError, match=r"^more than the 40 weights that the file of its tensors may have$"):
+            nn.Linear(5, 1)
+        assert len(made) == 2
+    with AtMost(10), pytest.raises(ValueError, match="more than the 10 weights"):
+        torch.full((11,), 1.0)
+    for make in (torch.zeros, torch.ones, torch.empty):
+        with AtMost(10), pytest.raises(ValueError, match="more than the 10 weights"):
+            make(3, 4)
 
 
 @pytest.mark.parametrize("name", ["decoder", "sampling"])
