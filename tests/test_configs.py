@@ -118,12 +118,14 @@ def test_the_ablation_of_the_decoder_changes_one_thing(setting: str, tmp_path: P
     more = ["--config", str(ABLATION / "decoder.yaml"), "--trainer.max_steps", "2"]  # which the file would set anew
     more += ["--data.train_folders", f"[{photos}]", "--data.eval_sets", f"[{photos}]"]
     more += ["--model.init_args.codec", str(codec)]
-    whole = CONFIGS / "experiment" / "tiny_decoder.yaml"
+    whole = CONFIGS / "experiment" / "photo_decoder.yaml"
     key, value = f"--model.init_args.decoder.{setting}".split("=")
     trained = train_two_steps(whole, tmp_path / "run", *more, key, value)
     record = torch.load(trained, weights_only=True)["lightning_codec"]["init_args"]
     given = yaml.safe_load(whole.read_text())["model"]["init_args"]
-    assert record["loss"] == {**record["loss"], **given["loss"], "rollout": 0}
+    changes = {"rollout": 0, "perceptual_images": 4, "t_max": 0.3}
+    assert record["loss"] == {**record["loss"], **given["loss"], **changes}
+    assert record["sampling"] == {**record["sampling"], **given["sampling"], "t_start": 0.25}
     decoder = preset_of_decoder(CONFIGS / "decoder" / "tiny.yaml")
     changed = {"prediction": record["decoder"]["prediction"], "schedule": record["decoder"]["schedule"]}
     assert to_plain(decoder) != record["decoder"]
@@ -168,7 +170,7 @@ def test_every_experiment_trains(path: Path, tmp_path: Path) -> None:
         more += ["--model.init_args.network", str(CONFIGS / "model" / "tiny.yaml")]
     if path.stem == "paper_diffusion":  # the weights of LPIPS would be downloaded; 500 steps take minutes
         more += ["--model.init_args.loss.perceptual", "none", "--model.init_args.sampling.steps", "2"]
-    if path.stem == "tiny_decoder":
+    if path.stem == "photo_decoder":
         codec = train_two_steps(CONFIGS / "quickstart.yaml", tmp_path / "codec")
         more += ["--model.init_args.codec", str(codec)]
     checkpoint = train_two_steps(path, tmp_path / "run", *more)
