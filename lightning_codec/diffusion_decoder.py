@@ -238,7 +238,8 @@ class DiffusionDecoder:
             return x_hat
 
         gamma = noise_scale(perception, sampling.gamma)
-        z = start(schedule, x_c if sampling.warm_start else None, sampling.t_start, gamma, noise(0))
+        x_start = x_c if sampling.warm_start else None
+        z = start(schedule, x_start, sampling.t_start, gamma, noise(0), sampling.colour)
         grid = time_grid(sampling.steps, sampling.t_start, sampling.power)
         x_d = sample(estimate, z, grid, schedule, sampling.sampler, noise, sampling.clamp, step)
         return crop_to(blend(x_c, x_d, perception)[0], len(tile.rows), len(tile.columns))

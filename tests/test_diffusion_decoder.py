@@ -87,20 +87,20 @@ def test_perception_goes_from_the_mse_picture_to_the_samplers(
         DecodeOptions(perception=1.5)
 
 
-def test_the_knob_scales_the_noise_of_the_start(
+def test_the_knob_scales_the_noise_of_the_start_and_not_its_colour(
     decoder: DiffusionDecoder, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scales: list[float] = []
 
-    def recorded(schedule: BlurSchedule, x_c: Tensor, t: float, gamma: float, noise: Tensor) -> Tensor:
-        scales.append(gamma)
-        return start(schedule, x_c, t, gamma, noise)
+    def recorded(schedule: BlurSchedule, x_c: Tensor, t: float, gamma: float, noise: Tensor, colour: float) -> Tensor:
+        scales.extend([gamma, colour])
+        return start(schedule, x_c, t, gamma, noise, colour)
 
     monkeypatch.setattr(diffusion_decoder, "start", recorded)
-    strong = resampled(decoder, gamma=0.8)
+    strong = resampled(decoder, gamma=0.8, colour=0.3)
     for p in (0.5, 1.0):
         strong.decompress(data, DecodeOptions(perception=p))
-    assert scales == pytest.approx([0.4, 0.8])
+    assert scales == pytest.approx([0.4, 0.3, 0.8, 0.3])
 
 
 @pytest.mark.parametrize(("sampler", "evaluations"), [("ddim", 3), ("2m", 3), ("ancestral", 3), ("heun", 5)])
@@ -302,6 +302,7 @@ def test_another_codecs_file_is_refused(decoder: DiffusionDecoder) -> None:
         ({"t_start": 1.1}, "t_start"),
         ({"power": 0.0}, "power"),
         ({"gamma": -0.1}, "gamma"),
+        ({"colour": -0.1}, "colour is -0.1: it must be 0 or more"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(setting: dict[str, object], reason: str) -> None:

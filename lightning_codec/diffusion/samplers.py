@@ -30,10 +30,12 @@ def time_grid(steps: int, t_start: float, power: float) -> list[float]:
     return [t_start * (1.0 - i / steps) ** power for i in range(steps + 1)]
 
 
-def start(schedule: BlurSchedule, x_c: Tensor | None, t: float, gamma: float, noise: Tensor) -> Tensor:
+def start(
+    schedule: BlurSchedule, x_c: Tensor | None, t: float, gamma: float, noise: Tensor, colour: float = 1.0
+) -> Tensor:
     """z_t to start from: IDCT(alpha_t * DCT(x_c)) + gamma sigma_t xi (warm), or gamma sigma_t xi (cold).
 
-    With x_c = x and gamma = 1 the warm start has the law q(z_t | x).
+    With x_c = x, gamma = 1 and colour = 1 the warm start has the law q(z_t | x).
 
     Args:
         schedule: noise and blur.
@@ -41,7 +43,11 @@ def start(schedule: BlurSchedule, x_c: Tensor | None, t: float, gamma: float, no
         t: time of the start.
         gamma: scale of the noise.
         noise: white noise [B, 3, H, W].
+        colour: scale of what its three channels differ by from their mean.
     """
+    if colour != 1.0:
+        grey = noise.mean(1, keepdim=True)
+        noise = grey + colour * (noise - grey)
     times = torch.full(noise.shape[:1], t, dtype=noise.dtype, device=noise.device)
     scaled = gamma * float(schedule.sigma(times[0])) * noise
     return scaled if x_c is None else scaled + dissipate(schedule, x_c, times)

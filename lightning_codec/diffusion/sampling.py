@@ -19,6 +19,8 @@ class SamplingConfig:
         power: p > 0 of the time grid t_i = t_start (1 - i/S)^p.
         gamma: scale >= 0 of the noise of the start, at perception 1. For a Gaussian posterior and a deterministic
             sampler the error is (1 + gamma^2) times the least possible, and the texture gamma^2 of the true variance.
+        colour: scale >= 0 of the differences between the channels of that noise; 0 for grey noise, of which nothing can
+            be left as coloured speckles.
         clamp: keep every estimate of x within [-1, 1].
     """
 
@@ -28,6 +30,7 @@ class SamplingConfig:
     t_start: float = 0.25
     power: float = 2.0
     gamma: float = 1.0
+    colour: float = 1.0
     clamp: bool = False
 
     def __post_init__(self) -> None:
@@ -43,6 +46,8 @@ class SamplingConfig:
             raise UserError(f"sampling: power is {self.power}: it must be positive")
         if not self.gamma >= 0.0:
             raise UserError(f"sampling: gamma is {self.gamma}: it must be 0 or more")
+        if not self.colour >= 0.0:
+            raise UserError(f"sampling: colour is {self.colour}: it must be 0 or more")
 
     @property
     def evaluations(self) -> int:

@@ -203,7 +203,8 @@ class DiffusionDecoderModule(FilePredictor):
             estimate: Estimate = self.decoder(z, z.new_full((len(z),), t), ladder)
             return estimate.x_hat
 
-        z = start(schedule, ladder[0] if sampling.warm_start else None, grid[0], sampling.gamma, noise)
+        x_c = ladder[0] if sampling.warm_start else None
+        z = start(schedule, x_c, grid[0], sampling.gamma, noise, sampling.colour)
         return visited_state(denoiser, z, grid, rollout.stop, schedule, sampling.sampler, rollout.noise)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:

@@ -168,6 +168,19 @@ def test_a_start_is_the_diffused_image_or_noise_alone() -> None:
     assert torch.allclose(start(schedule, None, 0.4, 0.5, eps), 0.5 * sigma * eps, atol=1e-12)
 
 
+@pytest.mark.parametrize("colour", [0.0, 0.25])
+def test_the_noise_of_a_start_keeps_its_brightness_and_a_share_of_its_colour(colour: float) -> None:
+    schedule, eps = BlurSchedule(), torch.randn(2, 3, 6, 5, dtype=torch.float64)
+    sigma = schedule.sigma(scalar(0.4))
+    noise = start(schedule, None, 0.4, 0.5, eps, colour) / (0.5 * sigma)
+    assert torch.allclose(noise.sum(1), eps.sum(1), atol=1e-12)
+    for one, other in ((0, 1), (1, 2)):
+        assert torch.allclose(noise[:, one] - noise[:, other], colour * (eps[:, one] - eps[:, other]), atol=1e-12)
+    x_c = torch.rand(2, 3, 6, 5, dtype=torch.float64)
+    bare = start(schedule, x_c, 0.4, 0.0, eps)
+    assert torch.allclose(start(schedule, x_c, 0.4, 0.5, eps, colour), bare + 0.5 * sigma * noise, atol=1e-12)
+
+
 @pytest.mark.parametrize(("sampler", "gamma"), [("2m", 0.0), ("2m", 0.5), ("ancestral", 0.0)])
 def test_the_picture_depends_on_the_seed_exactly_when_there_is_noise(sampler: SamplerName, gamma: float) -> None:
     schedule, x_c = BlurSchedule(), image(6, 10).float()

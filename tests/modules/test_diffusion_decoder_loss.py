@@ -115,7 +115,8 @@ def test_the_perceptual_distance_is_spared_times_of_mere_noise_and_rho_zero(fake
 
 
 def test_rolled_out_images_are_trained_where_the_sampler_comes_to() -> None:
-    module = tiny_module(loss=replace(NO_PERCEPTUAL, rollout=2), sampling=SamplingConfig(sampler="ancestral"))
+    sampling = SamplingConfig(sampler="ancestral", gamma=0.8, colour=0.5)
+    module = tiny_module(loss=replace(NO_PERCEPTUAL, rollout=2), sampling=sampling)
     image = torch.rand(4, 3, 64, 64)
     schedule, noise, fresh = module.decoder.config.schedule, torch.randn(4, 3, 64, 64), torch.randn(2, 3, 64, 64)
     grid, rows = time_grid(3, 0.2, 2.0), [0, 2]
@@ -132,7 +133,7 @@ def test_rolled_out_images_are_trained_where_the_sampler_comes_to() -> None:
         z = seen.pop()
         assert torch.equal(z[1::2], diffuse(schedule, 2 * image - 1, t, noise)[1::2])
         ladder = [rung[rows] for rung in module._condition(image)[1]]
-        expected = start(schedule, ladder[0], grid[0], module.sampling.gamma, noise[rows])
+        expected = start(schedule, ladder[0], grid[0], 0.8, noise[rows], 0.5)
         if stop:
             expected = visited_state(
                 lambda z, t: module.decoder(z, torch.full((2,), t), ladder).x_hat,  # noqa: B023 - used at once
