@@ -32,6 +32,9 @@ IMAGE_EXTENSIONS = frozenset(
 )
 """Lower-case file name endings that count as images when a folder is searched."""
 
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of R, G and B in luminance, BT.601."""
+
 RANGE_TOLERANCE = 1e-3  # a network's output may leave [0, 1] by rounding; a wrong range is off by far more
 _GREY16_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 

@@ -19,14 +19,14 @@ from torch.utils.data import Dataset
 
 from lightning_codec.data.sampling import SampleKey, Stream, generator, sample_key
 from lightning_codec.data.types import NamedImage
-from lightning_codec.images import from_uint8
+from lightning_codec.images import LUMA, from_uint8
 
 Array = npt.NDArray[np.float32]
 
 _COVERAGE = 3.0  # mean number of leaves over a pixel, large leaves at the border aside
 _BATCHED_RADIUS = 16  # pixels; larger leaves are too few and too unequal to be drawn together
 _TILE = 256  # side of the periodic 1/f noise, in pixels
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_LUMA = np.array(LUMA, dtype=np.float32)
 
 
 class _Leaves(NamedTuple):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_codec.images import LUMA
 from lightning_codec.metrics.contract import check_images
 from lightning_codec.metrics.protocol import Protocol
 
@@ -20,7 +21,7 @@ FLAT_SHARE = 0.1
 GREY = 1e-12  # power below which there is no colour but rounding
 _GUARD = 3  # bins at which the window has let go of a peak
 # Luminance, blue and red difference of BT.601.
-YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+YCBCR = (LUMA, (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
 SPECTRUM_PROTOCOL = Protocol(
     "spectrum-ycbcr8-v3",
