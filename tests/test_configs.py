@@ -186,7 +186,7 @@ def test_the_quickstart_trains_tests_and_writes_pictures(tmp_path: Path) -> None
     config = CONFIGS / "quickstart.yaml"
     checkpoint = train_two_steps(config, tmp_path)
     arguments = ["--config", str(config), "--ckpt_path", str(checkpoint), "--trainer.default_root_dir", str(tmp_path)]
-    assert main(["test", *arguments, "--data.eval_limit", "1"]) == 0
+    assert main(["test", *arguments, "--trainer.limit_test_batches", "1"]) == 0
     folder = tmp_path / "version_1"
     (coded,) = (folder / "reconstructions" / "dead_leaves").glob("*.lcb")
     rows = (folder / "metrics" / "test_dead_leaves.csv").read_text().splitlines()

@@ -49,7 +49,7 @@ class CompressionDataModule(LightningDataModule):
         seed: of order, crops, flips and procedural images.
         cache: keep all decoded training photographs in memory, 3 bytes a pixel.
         download: fetch the Kodak images to `data_root` if they are wanted and missing.
-        eval_limit: evaluate only this many images of each set, the first ones.
+        eval_limit: during training, evaluate only this many images of each set, the first ones; a test is of all.
 
     Raises:
         UserError: an argument is out of its range, or (in `setup`) images are missing.
@@ -162,11 +162,11 @@ class CompressionDataModule(LightningDataModule):
 
     def val_dataloader(self) -> list[DataLoader[NamedImage]]:
         """One loader of `NamedImage`s for each evaluation set."""
-        return [self._evaluation_loader(entry.images) for entry in self._evaluation]
+        return [self._evaluation_loader(entry.images, self.eval_limit) for entry in self._evaluation]
 
     def test_dataloader(self) -> list[DataLoader[NamedImage]]:
         """One loader of `NamedImage`s for each test set."""
-        return self.val_dataloader()
+        return [self._evaluation_loader(entry.images, None) for entry in self._evaluation]
 
     def predict_dataloader(self) -> DataLoader[PredictInput]:
         """One loader over the inputs that are wanted."""
@@ -181,9 +181,9 @@ class CompressionDataModule(LightningDataModule):
         """Number of this process, and of all processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
-    def _evaluation_loader(self, images: Dataset[NamedImage]) -> DataLoader[NamedImage]:
+    def _evaluation_loader(self, images: Dataset[NamedImage], limit: int | None) -> DataLoader[NamedImage]:
         total = len(images)  # type: ignore[arg-type]  # a Dataset need not have a length; these do
-        return self._whole_loader(images, min(total, self.eval_limit or total), repeat=True)
+        return self._whole_loader(images, min(total, limit or total), repeat=True)
 
     def _whole_loader(self, items: Dataset[T], count: int, repeat: bool = False) -> DataLoader[T]:
         """This process's share of the first `count` items, one at a time; see `ShardSampler` for `repeat`."""

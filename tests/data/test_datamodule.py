@@ -207,7 +207,7 @@ def test_every_set_has_its_loader_and_name(tmp_path, folder):
     model.evaluated.clear()
     run.test(model, datamodule=module, verbose=False)
     assert module.eval_names == [folder.name]
-    assert model.evaluated == [(0, "0.png"), (0, "1.png")]
+    assert model.evaluated == [(0, f"{i}.png") for i in range(10)]  # all, whatever is enough during training
 
 
 def test_prediction_visits_every_input(tmp_path, folder):
