@@ -18,13 +18,14 @@ from tests.tiny import TINY_NETWORK
 def test_the_first_images_are_written_with_their_files_and_pictures(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = EntropyModelModule(network=TINY_NETWORK, lmbda=0.01)
-    data = CompressionDataModule(eval_limit=3, num_workers=0)
+    data = CompressionDataModule(num_workers=0)
     trainer = pl.Trainer(
         accelerator="cpu",
         logger=False,
         enable_progress_bar=False,
         enable_checkpointing=False,
         default_root_dir=tmp_path,
+        limit_test_batches=3,
         callbacks=[Reconstructions(images=2)],
     )
     trainer.test(module, data, verbose=False)
