@@ -48,7 +48,7 @@ def load_network(model: Model, build: Callable[[], T]) -> T:
         CheckpointError: the card makes no network, or the tensors are damaged or those of another network.
         OSError: the weights cannot be read.
     """
-    with using_init_args(model), AtMost(model.weights.stat().st_size):  # twice as many as its numbers of two bytes
+    with using_init_args(model), AtMost(model.weights.stat().st_size // 2):  # of two bytes
         network = build()
     network.load_state_dict(read_tensors(model.weights, stored_form(network)))
     return network

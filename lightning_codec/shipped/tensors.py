@@ -52,7 +52,7 @@ def read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
 
     Args:
         path: the file.
-        expected: `stored_form` of the network, which may be on the meta device: names, shapes and types.
+        expected: `stored_form` of the network: names, shapes and types.
 
     Raises:
         CheckpointError: damaged, cut, or of another network.
