@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from lightning_codec.entropy import EntropyConfig, EntropyModel, RateNoise
+from lightning_codec.entropy import EntropyConfig, EntropyModel, EntropyOutput, RateNoise
 from lightning_codec.transforms import (
     AnalysisTransform,
     Ladder,
@@ -89,6 +89,11 @@ class CompressionModel(nn.Module):
         z = (len(x), self.config.entropy.hyper_channels, height // HYPER_STRIDE, width // HYPER_STRIDE)
         return RateNoise(uniform(y), uniform(z))
 
+    def rates(self, x: Tensor, noise: RateNoise | None = None) -> EntropyOutput:
+        """As `forward`, without the picture: latents and likelihoods of images [B, 3, H0, W0]."""
+        coded: EntropyOutput = self.entropy(self.g_a(pad_to_multiple(x)), noise)
+        return coded
+
     def forward(self, x: Tensor, noise: RateNoise | None = None) -> ModelOutput:
         """x [B, 3, H0, W0] in [0, 1], any size -> picture and likelihoods.
 
@@ -97,7 +102,7 @@ class CompressionModel(nn.Module):
             noise: that the rate is taken with, see `EntropyModel.forward`; None: the hard rate.
         """
         height, width = x.shape[-2:]
-        coded = self.entropy(self.g_a(pad_to_multiple(x)), noise)
+        coded = self.rates(x, noise)
         ladder = self.synthesize(coded.psi, coded.y_hat)
         x_hat = crop_to(ladder.c0, height, width)
         return ModelOutput(x_hat, ladder, coded.y_hat, coded.y_likelihoods, coded.z_likelihoods)

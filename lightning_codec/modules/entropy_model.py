@@ -20,7 +20,7 @@ from lightning_codec.checkpoint import (
 )
 from lightning_codec.codec import Codec
 from lightning_codec.data import NamedImage
-from lightning_codec.entropy import RateNoise
+from lightning_codec.entropy import EntropyOutput, RateNoise
 from lightning_codec.errors import UserError
 from lightning_codec.model import CompressionModel, ModelOutput, NetworkConfig
 from lightning_codec.modules.coding import EvalStep, FileCoder, bits_map, difference_8bit
@@ -43,7 +43,7 @@ class RateDistortionLoss(NamedTuple):
     mse: Tensor
 
 
-def estimated_bits(output: ModelOutput) -> Tensor:
+def estimated_bits(output: ModelOutput | EntropyOutput) -> Tensor:
     """-sum log2 P over all symbols of the batch: a scalar, float32."""
     return -(output.y_likelihoods.log2().sum() + output.z_likelihoods.log2().sum())
 
@@ -110,7 +110,7 @@ class EntropyModelModule(FilePredictor):
         if channels_last:
             self.model.to(memory_format=torch.channels_last)
         if compile:
-            self.model.compile()
+            (self.model.entropy if self._rate_alone else self.model).compile()
         self._record: dict[str, Any] = make_record(
             type(self),
             {
@@ -185,6 +185,11 @@ class EntropyModelModule(FilePredictor):
         noise = None
         if not self.takes_hard_rate():
             noise = self.model.rate_noise(x, batch_noise(self._trainer, batch_idx, x).uniform)
+        if self._rate_alone:  # the picture has no part in it
+            bpp = estimated_bits(self.model.rates(x, noise)) / (len(x) * x.shape[-2] * x.shape[-1])
+            means = mean_over_processes(self._trainer, {"loss": bpp, "bpp": bpp})
+            self._log_training(means, len(x))
+            return bpp
         _, losses = self._step(x, noise)
         if losses.loss is None:
             raise UserError(

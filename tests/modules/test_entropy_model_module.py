@@ -194,9 +194,19 @@ def test_an_entropy_model_is_trained_by_its_rate_on_the_transforms_of_a_finished
     run.save_checkpoint(tmp_path / "a.ckpt")
     torch.manual_seed(1)
     network = replace(TINY_NETWORK, latent_residual_prediction=False, entropy=replace(TINY_NETWORK.entropy, window=6))
-    module = EntropyModelModule(network=network, lmbda=0.01, transforms_from=str(tmp_path / "a.ckpt"))
+    module = EntropyModelModule(
+        network=network, lmbda=0.01, hard_rate_fraction=1.0, transforms_from=str(tmp_path / "a.ckpt")
+    )
     before = {name: value.clone() for name, value in module.named_parameters()}
+    x = next(iter(crops(1)))
+    with torch.no_grad():
+        bpp = float(estimated_bits(module.model(x))) / (len(x) * 64 * 64)
+    ladder = module.model.g_s.register_forward_pre_hook(lambda *_: pytest.fail("a picture was decoded for nothing"))
+    run = trainer(tmp_path, 1)
+    run.fit(module, crops(1))
+    assert float(run.callback_metrics["train/loss"]) == pytest.approx(bpp, rel=1e-5)
     trainer(tmp_path, 2).fit(module, crops(2))
+    ladder.remove()
     taken = dict(finished.named_parameters())
     moved = [name for name, value in module.named_parameters() if not torch.equal(value, before[name])]
     assert any(name.startswith("model.entropy.h_a.") for name in moved)
