@@ -13,7 +13,7 @@ from lightning_codec.checkpoint import CheckpointError, from_plain, load_weights
 from lightning_codec.codec import Codec, Decoded
 from lightning_codec.diffusion.denoiser import Denoiser, DenoiserConfig
 from lightning_codec.diffusion.noise import noise_key, position_noise
-from lightning_codec.diffusion.perception import blend, check_perception, noise_scale
+from lightning_codec.diffusion.perception import blend, check_perception, mute_chroma, noise_scale
 from lightning_codec.diffusion.samplers import sample, start, time_grid
 from lightning_codec.diffusion.sampling import SamplingConfig
 from lightning_codec.errors import UserError
@@ -242,6 +242,7 @@ class DiffusionDecoder:
         z = start(schedule, x_start, sampling.t_start, gamma, noise(0), sampling.colour)
         grid = time_grid(sampling.steps, sampling.t_start, sampling.power)
         x_d = sample(estimate, z, grid, schedule, sampling.sampler, noise, sampling.clamp, step)
+        x_d = mute_chroma(x_c, x_d, sampling.chroma)
         return crop_to(blend(x_c, x_d, perception)[0], len(tile.rows), len(tile.columns))
 
     def _ladder(self, decoded: Decoded, tile: Tile) -> list[Tensor]:

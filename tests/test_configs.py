@@ -125,7 +125,8 @@ def test_the_ablation_of_the_decoder_changes_one_thing(setting: str, tmp_path: P
     given = yaml.safe_load(whole.read_text())["model"]["init_args"]
     changes = {"rollout": 0, "perceptual_images": 4, "t_max": 0.3}
     assert record["loss"] == {**record["loss"], **given["loss"], **changes}
-    assert record["sampling"] == {**record["sampling"], **given["sampling"], "t_start": 0.25, "colour": 1.0}
+    changes = {"t_start": 0.25, "colour": 1.0, "chroma": 1.0}
+    assert record["sampling"] == {**record["sampling"], **given["sampling"], **changes}
     decoder = preset_of_decoder(CONFIGS / "decoder" / "tiny.yaml")
     changed = {"prediction": record["decoder"]["prediction"], "schedule": record["decoder"]["schedule"]}
     assert to_plain(decoder) != record["decoder"]

@@ -103,6 +103,17 @@ def test_the_knob_scales_the_noise_of_the_start_and_not_its_colour(
     assert scales == pytest.approx([0.4, 0.3, 0.8, 0.3])
 
 
+def test_without_chroma_the_colours_are_those_of_the_mse_picture(decoder: DiffusionDecoder, data: bytes) -> None:
+    x_c, x_d = decoder.codec.decompress(data), decoder.decompress(data)
+    grey = resampled(decoder, chroma=0.0).decompress(data)
+    inside = torch.stack([x_c, x_d, grey]).sub(0.5).abs().amax(dim=(0, 1)) < 0.5  # nothing was clamped
+    assert int(inside.sum()) > 100
+    luma = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+    expected = x_c + (luma * (x_d - x_c)).sum(0)
+    assert torch.allclose(grey[:, inside], expected[:, inside], atol=1e-5)
+    assert float((x_d - grey)[:, inside].abs().max()) > 1 / 255
+
+
 @pytest.mark.parametrize(("sampler", "evaluations"), [("ddim", 3), ("2m", 3), ("ancestral", 3), ("heun", 5)])
 def test_every_evaluation_is_at_its_time_and_reported(
     decoder: DiffusionDecoder, data: bytes, sampler: str, evaluations: int, monkeypatch: pytest.MonkeyPatch
@@ -303,6 +314,7 @@ def test_another_codecs_file_is_refused(decoder: DiffusionDecoder) -> None:
         ({"power": 0.0}, "power"),
         ({"gamma": -0.1}, "gamma"),
         ({"colour": -0.1}, "colour is -0.1: it must be 0 or more"),
+        ({"chroma": 1.1}, r"chroma is 1.1: it must lie in \[0, 1\]"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(setting: dict[str, object], reason: str) -> None:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from lightning_codec.diffusion.dct import dct2, frequencies, idct2
 from lightning_codec.errors import UserError
+from lightning_codec.images import LUMA
 
 # Above this angular frequency (rad/pixel) texture follows the knob at once, below it lags behind.
 CORNER = 0.5
@@ -55,3 +56,21 @@ def blend(x_c: Tensor, x_d: Tensor, perception: float) -> Tensor:
     lam = frequencies(x_c.shape[-2], x_c.shape[-1], x_c)
     lag = torch.exp(-lam.rows / (2.0 * CORNER**2)) * torch.exp(-lam.columns / (2.0 * CORNER**2))
     return x_c + idct2(perception ** (1.0 + lag) * dct2(x_d - x_c))
+
+
+def mute_chroma(x_c: Tensor, x_d: Tensor, chroma: float) -> Tensor:
+    """x_d with its own luminance (BT.601), and of its change of the colour differences against x_c a share.
+
+    The fine colour that a decoder adds has several times the power of a photograph's, and is seen as speckles; x_c has
+    too little of it.
+
+    Args:
+        x_c: distortion-oriented images [B, 3, H, W].
+        x_d: those of the diffusion decoder.
+        chroma: the share, in [0, 1]; 1 gives x_d to the bit.
+    """
+    if chroma == 1.0:
+        return x_d
+    change = x_d - x_c
+    luminance = torch.einsum("c,bchw->bhw", change.new_tensor(LUMA), change)[:, None]
+    return x_c + luminance + chroma * (change - luminance)

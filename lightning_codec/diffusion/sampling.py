@@ -21,6 +21,8 @@ class SamplingConfig:
             sampler the error is (1 + gamma^2) times the least possible, and the texture gamma^2 of the true variance.
         colour: scale >= 0 of the differences between the channels of that noise; 0 for grey noise, of which nothing can
             be left as coloured speckles.
+        chroma: share, in [0, 1], of what the decoded picture changes of the colour differences of x_c; 0 for the colour
+            of x_c, with the luminance of the decoded picture.
         clamp: keep every estimate of x within [-1, 1].
     """
 
@@ -31,6 +33,7 @@ class SamplingConfig:
     power: float = 2.0
     gamma: float = 1.0
     colour: float = 1.0
+    chroma: float = 1.0
     clamp: bool = False
 
     def __post_init__(self) -> None:
@@ -48,6 +51,8 @@ class SamplingConfig:
             raise UserError(f"sampling: gamma is {self.gamma}: it must be 0 or more")
         if not self.colour >= 0.0:
             raise UserError(f"sampling: colour is {self.colour}: it must be 0 or more")
+        if not 0.0 <= self.chroma <= 1.0:
+            raise UserError(f"sampling: chroma is {self.chroma}: it must lie in [0, 1]")
 
     @property
     def evaluations(self) -> int:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_codec.diffusion.dct import dct2, frequencies
-from lightning_codec.diffusion.perception import blend, check_perception, noise_scale
+from lightning_codec.diffusion.perception import blend, check_perception, mute_chroma, noise_scale
 from lightning_codec.errors import UserError
 
 
@@ -40,6 +40,24 @@ def test_distortion_adds_over_frequencies(pair: tuple[torch.Tensor, torch.Tensor
     expected = (kappa.square() * dct2(x_d - x_c).square()).mean()
     assert float((moved - x_c).square().mean()) == pytest.approx(float(expected), rel=1e-9)
     assert float(expected) < 0.25 * float((x_d - x_c).square().mean())
+
+
+@pytest.mark.parametrize("chroma", [0.0, 0.4])
+def test_luminance_is_the_decoders_and_its_change_of_colour_is_muted(
+    pair: tuple[torch.Tensor, torch.Tensor], chroma: float
+) -> None:
+    x_c, x_d = pair
+    muted = mute_chroma(x_c, x_d, chroma)
+    red, green, blue = 0.299, 0.587, 0.114  # BT.601
+
+    def parts(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        luminance = (red * x[:, 0] + green * x[:, 1] + blue * x[:, 2])[:, None]
+        return luminance, x - luminance
+
+    assert torch.allclose(parts(muted)[0], parts(x_d)[0], atol=1e-12)
+    expected = (1.0 - chroma) * parts(x_c)[1] + chroma * parts(x_d)[1]
+    assert torch.allclose(parts(muted)[1], expected, atol=1e-12)
+    assert torch.equal(mute_chroma(torch.nan * x_c, x_d, 1.0), x_d)
 
 
 def test_the_noise_of_the_start_grows_from_none_to_that_of_the_settings() -> None:
