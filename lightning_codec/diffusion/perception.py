@@ -61,8 +61,8 @@ def blend(x_c: Tensor, x_d: Tensor, perception: float) -> Tensor:
 def mute_chroma(x_c: Tensor, x_d: Tensor, chroma: float) -> Tensor:
     """x_d with its own luminance (BT.601), and of its change of the colour differences against x_c a share.
 
-    The fine colour that a decoder adds has several times the power of a photograph's, and is seen as speckles; x_c has
-    too little of it.
+    Fine colour that is invented is seen as speckles sooner than its lack is, which x_c has, and pictures whose files
+    keep colour at half the resolution have little of it: a decoder may add three times what they have.
 
     Args:
         x_c: distortion-oriented images [B, 3, H, W].
