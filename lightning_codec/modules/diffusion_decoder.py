@@ -32,7 +32,7 @@ from lightning_codec.errors import UserError
 from lightning_codec.model import CompressionModel, ModelOutput, NetworkConfig
 from lightning_codec.modules.coding import EvalStep, FileCoder, bits_map
 from lightning_codec.modules.diffusion_draws import DiffusionLossConfig, Draws, Rollout, training_draws, whole_view
-from lightning_codec.modules.entropy_model import estimated_bits
+from lightning_codec.modules.entropy_model import estimated_bpp
 from lightning_codec.modules.noise import batch_noise, mean_over_processes
 from lightning_codec.modules.optimizer import OptimizerConfig, build_optimizer
 from lightning_codec.modules.prediction import FilePredictor
@@ -187,7 +187,7 @@ class DiffusionDecoderModule(FilePredictor):
         if settings.texture > 0.0:
             texture = texture_distance(view.cut(estimate.x_hat), view.cut(x)).mean()
             loss = loss + settings.texture * texture
-        bpp = estimated_bits(output) / (len(image) * image.shape[-2] * image.shape[-1])
+        bpp = estimated_bpp(output, image)
         fidelity = F.mse_loss(ladder[0], x)
         if self.train_codec:
             # The rate counts at weight 0 too: DistributedDataParallel waits for a gradient of every parameter.
@@ -253,9 +253,8 @@ class DiffusionDecoderModule(FilePredictor):
     ) -> EvalStep:
         """The picture that the file of one image decodes to, and the estimated rate."""
         output, _ = self._condition(batch.image)
-        pixels = batch.image.shape[-2] * batch.image.shape[-1]
         x_hat, file = self._coder(self.codec(), batch.image, timed=True)
-        return EvalStep(x_hat, float(estimated_bits(output)) / pixels, None, bits_map(output), file)
+        return EvalStep(x_hat, float(estimated_bpp(output, batch.image)), None, bits_map(output), file)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """One AdamW over everything that is trained, its rate set anew at every optimiser step."""

@@ -48,6 +48,11 @@ def estimated_bits(output: ModelOutput | EntropyOutput) -> Tensor:
     return -(output.y_likelihoods.log2().sum() + output.z_likelihoods.log2().sum())
 
 
+def estimated_bpp(output: ModelOutput | EntropyOutput, x: Tensor) -> Tensor:
+    """Bits per original pixel of images x [B, 3, H, W]: a scalar, float32."""
+    return estimated_bits(output) / (len(x) * x.shape[-2] * x.shape[-1])
+
+
 class EntropyModelModule(FilePredictor):
     """L = bpp + lmbda * 255^2 * MSE (or bpp + lmbda * (1 - MS-SSIM)), images in [0, 1].
 
@@ -166,7 +171,7 @@ class EntropyModelModule(FilePredictor):
 
     def _losses(self, output: ModelOutput, x: Tensor, lmbda: float) -> RateDistortionLoss:
         """The loss of images [B, 3, H, W]; the rate is per original pixel."""
-        bpp = estimated_bits(output) / (x.shape[0] * x.shape[-2] * x.shape[-1])
+        bpp = estimated_bpp(output, x)
         x_hat = output.x_hat.float()
         mse = F.mse_loss(x_hat, x)
         if self._rate_alone:
@@ -186,7 +191,7 @@ class EntropyModelModule(FilePredictor):
         if not self.takes_hard_rate():
             noise = self.model.rate_noise(x, batch_noise(self._trainer, batch_idx, x).uniform)
         if self._rate_alone:  # the picture has no part in it
-            bpp = estimated_bits(self.model.rates(x, noise)) / (len(x) * x.shape[-2] * x.shape[-1])
+            bpp = estimated_bpp(self.model.rates(x, noise), x)
             means = mean_over_processes(self._trainer, {"loss": bpp, "bpp": bpp})
             self._log_training(means, len(x))
             return bpp
