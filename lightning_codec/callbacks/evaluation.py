@@ -120,4 +120,5 @@ class EvaluationCallback(pl.Callback):
         """Where the results of this evaluation come from; its step is that of the weights."""
         checkpoint = None if trainer.state.fn == "fit" or trainer.ckpt_path is None else str(trainer.ckpt_path)
         step, epoch = (trainer.global_step, trainer.current_epoch) if checkpoint is None else self._loaded
-        return Origin(self.stage, step, epoch, checkpoint, str(pl_module.device), self._fingerprint)
+        trained = sum(parameter.numel() for parameter in pl_module.parameters() if parameter.requires_grad)
+        return Origin(self.stage, step, epoch, checkpoint, str(pl_module.device), self._fingerprint, trained)

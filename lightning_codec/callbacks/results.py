@@ -54,6 +54,8 @@ class Origin(NamedTuple):
     device: str
     fingerprint: str | None
     """Fingerprint of the weights that coded the files, in hexadecimal; None when nothing was coded."""
+    trained_parameters: int
+    """Number of weights of the module that its training changes."""
 
 
 def merge(images: Iterable[MeasuredImage]) -> list[MeasuredImage]:

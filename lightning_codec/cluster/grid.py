@@ -29,8 +29,8 @@ class Member(NamedTuple):
         return [f"--{key}={value}" for key, value in self.settings.items()]
 
 
-def parse_axis(text: str) -> Axis:
-    """KEY=A,B,C; commas in brackets do not separate values.
+def parse_axis(text: str, option: str = "--set") -> Axis:
+    """KEY=A,B,C, given as `option`; commas in brackets do not separate values.
 
     Raises:
         UserError: no key, no value, an empty value, or the same one twice.
@@ -44,10 +44,10 @@ def parse_axis(text: str) -> Axis:
         else:
             values[-1] += character
     if not key or not equals or not all(value.strip() for value in values):
-        raise UserError(f"--set {text!r}: give KEY=VALUE,VALUE,..., such as model.init_args.lmbda=0.0035,0.013")
+        raise UserError(f"{option} {text!r}: give KEY=VALUE,VALUE,..., such as model.init_args.lmbda=0.0035,0.013")
     values = [value.strip() for value in values]
     if len(set(values)) < len(values):
-        raise UserError(f"--set {text!r}: a value occurs twice")
+        raise UserError(f"{option} {text!r}: a value occurs twice")
     return Axis(key.removeprefix("--"), tuple(values))
 
 

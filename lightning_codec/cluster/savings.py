@@ -1,4 +1,4 @@
-"""What the members of a sweep save of the bytes of another one, image by image."""
+"""What the members of a sweep save of the bytes of others, image by image."""
 
 import csv
 from collections import defaultdict
@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from lightning_codec.cluster.grid import Member
+from lightning_codec.cluster.grid import Axis, Member
 from lightning_codec.cluster.sweep import Sweep, newest_run
 from lightning_codec.errors import UserError
 from lightning_codec.evaluation.compare import mean_interval
@@ -22,6 +22,8 @@ class Saving(NamedTuple):
 
     settings: dict[str, str]
     """value by key, without the seed"""
+    against: str
+    """the value that is compared with"""
     dataset: str
     images: int
     seeds: int
@@ -40,36 +42,37 @@ class Saving(NamedTuple):
     decode_seconds: float
 
 
-def check_baseline(sweep: Sweep, key: str, value: str) -> None:
+def check_baselines(sweep: Sweep, against: Axis) -> None:
     """Refuse what no member of a sweep can be compared with.
 
     Raises:
-        UserError: the sweep has no such axis or value.
+        UserError: the sweep has no such axis, or one of the values not.
     """
     values = {axis.key: axis.values for axis in sweep.axes}
-    if value not in values.get(key, ()):
-        known = "; ".join(f"{name}={','.join(others)}" for name, others in values.items())
-        raise UserError(f"{key}={value}: not a value of this sweep, which has {known}")
+    for value in against.values:
+        if value not in values.get(against.key, ()):
+            known = "; ".join(f"{name}={','.join(others)}" for name, others in values.items())
+            raise UserError(f"{against.key}={value}: not a value of this sweep, which has {known}")
 
 
-def write_savings(sweep: Sweep, key: str, value: str) -> Path:
-    """Compare every finished member with the one that has `value` for `key` and is otherwise the same.
+def write_savings(sweep: Sweep, against: Axis) -> Path:
+    """Compare every finished member with those that have another value of one key and are otherwise the same.
 
     Args:
         sweep: finished, or in part.
-        key: of an axis of the sweep.
-        value: one of its values.
+        against: the key, of an axis of the sweep, and those of its values that are compared with.
 
     Returns:
         The table that was written.
 
     Raises:
-        UserError: as `check_baseline`, nothing to be compared is finished, or there are no bytes.
+        UserError: as `check_baselines`, nothing to be compared is finished, or there are no bytes.
     """
-    check_baseline(sweep, key, value)
-    savings = list(_savings(sweep, key, value))
+    check_baselines(sweep, against)
+    savings = [saving for value in against.values for saving in _savings(sweep, against.key, value)]
     if not savings:
-        raise UserError(f"{sweep.folder}: no member and its counterpart with {key}={value} are both finished")
+        wanted = f"{against.key}={','.join(against.values)}"
+        raise UserError(f"{sweep.folder}: no member and its counterpart with {wanted} are both finished")
     header = [*savings[0].settings, *Saving._fields[1:]]
     write_csv(sweep.folder / TABLE, header, ([*saving.settings.values(), *saving[1:]] for saving in savings))
     return sweep.folder / TABLE
@@ -85,10 +88,13 @@ def _savings(sweep: Sweep, key: str, value: str) -> Iterator[Saving]:
     for settings, twins in pairs.items():
         rows = [(_rows(sweep, member), _rows(sweep, other)) for member, other in twins]
         for dataset in sorted(set.intersection(*(set(part) for pair in rows for part in pair))):
-            yield _saving(dict(settings), dataset, [(mine[dataset], others[dataset]) for mine, others in rows])
+            paired = [(mine[dataset], others[dataset]) for mine, others in rows]
+            yield _saving(dict(settings), value, dataset, paired)
 
 
-def _saving(settings: dict[str, str], dataset: str, seeds: list[tuple[dict[str, Any], dict[str, Any]]]) -> Saving:
+def _saving(
+    settings: dict[str, str], against: str, dataset: str, seeds: list[tuple[dict[str, Any], dict[str, Any]]]
+) -> Saving:
     """Of the rows by image of each seed's member and of its counterpart."""
     saved = [
         [100.0 * (1.0 - float(row["bytes"]) / float(others[name]["bytes"])) for name, row in sorted(mine.items())]
@@ -103,6 +109,7 @@ def _saving(settings: dict[str, str], dataset: str, seeds: list[tuple[dict[str, 
 
     return Saving(
         settings=settings,
+        against=against,
         dataset=dataset,
         images=len(by_image),
         seeds=len(seeds),

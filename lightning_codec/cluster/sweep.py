@@ -129,7 +129,8 @@ def collect(sweep: Sweep) -> tuple[Path, list[str]]:
 
     Returns:
         The table's path and the names of the members that are not in it, since they are not finished. A line is a
-        member and a set of images: name, settings, set, then every mean, empty where a member lacks it.
+        member and a set of images: name, settings, set, number of weights that were trained, then every mean, empty
+        where a member lacks it.
     """
     rows: list[dict[str, Any]] = []
     missing = []
@@ -148,13 +149,15 @@ def _means(folder: Path) -> dict[str, dict[str, Any]]:
     """Every mean and every distance of the newest test in a folder, by set of images."""
     found: dict[str, dict[str, Any]] = {}
     for path in sorted((newest_run(folder) / "metrics").glob("test_*.json")):
-        means = _document(path).get("header", {}).get("means", {})
+        header = _document(path).get("header", {})
+        means = header.get("means", {})
         dataset = means.pop("dataset", None)  # only rate and distortion have it among their means
         if dataset is None:
             continue
         perceptual = _document(path.with_name(f"test_{dataset}_perceptual.json")).get("header", {}).get("means", {})
         distances = _document(path.with_name(f"test_{dataset}_sets.json")).get("distances", {})
-        found[dataset] = {**means, **perceptual, **{name: entry["value"] for name, entry in distances.items()}}
+        measured = {**means, **perceptual, **{name: entry["value"] for name, entry in distances.items()}}
+        found[dataset] = {"trained_parameters": header.get("trained_parameters"), **measured}
     return found
 
 

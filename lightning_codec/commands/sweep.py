@@ -36,8 +36,9 @@ def run(name: str, arguments: list[str]) -> int:
     )
     parser.add_argument(
         "--against",
-        metavar="KEY=VALUE",
-        help="write savings.csv too: what the others save of the bytes of the members with this value, image by image",
+        metavar="KEY=A,B,...",
+        help="write savings.csv too: what the others save of the bytes of the members with each of these values, image "
+        "by image",
     )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--local", type=positive, default=1, metavar="N", help="run here, N members at a time (1)")
@@ -56,9 +57,9 @@ def run(name: str, arguments: list[str]) -> int:
         raise UserError(f"nothing to sweep: give --set KEY=A,B,...; see {parser.prog} --help")
     sweep = Sweep(options.output, tuple(fit_arguments), tuple(parse_axis(text) for text in options.set))
     if options.against is not None:
-        from lightning_codec.cluster.savings import check_baseline
+        from lightning_codec.cluster.savings import check_baselines
 
-        check_baseline(sweep, *_baseline(options.against))
+        check_baselines(sweep, parse_axis(options.against, "--against"))
     for member in sweep.members:
         _check(sweep, member.arguments)
     if options.slurm:
@@ -123,13 +124,8 @@ def _collect(sweep: "Sweep", against: str | None) -> int:
     if missing:
         print(f"not in it, not finished: {', '.join(missing)}")
     if against is not None:
+        from lightning_codec.cluster.grid import parse_axis
         from lightning_codec.cluster.savings import write_savings
 
-        print(f"savings: {write_savings(sweep, *_baseline(against))}")
+        print(f"savings: {write_savings(sweep, parse_axis(against, '--against'))}")
     return 0
-
-
-def _baseline(against: str) -> tuple[str, str]:
-    """Key and value of --against."""
-    key, _, value = against.partition("=")
-    return key.removeprefix("--"), value

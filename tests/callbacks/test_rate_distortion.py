@@ -45,7 +45,10 @@ def results(folder: Path, stem: str) -> tuple[list[ImageRow], dict[str, Any]]:
 
 def test_test_reports_the_bytes_and_the_distortion_of_the_decoded_images(tmp_path, capsys):
     data = StubData({"kodak": KODAK, "other": OTHER})
-    logged = evaluate(tmp_path, "test", StubModule(), RateDistortion(), data)
+    module = StubModule()
+    assert module.net.bias is not None
+    module.net.bias.requires_grad = False  # of 3 x 3 weights and 3 biases the latter are not trained
+    logged = evaluate(tmp_path, "test", module, RateDistortion(), data)
     rows, document = results(tmp_path, "test_kodak")
     assert [row.name for row in rows] == ["a.png", "b/one.png", "b/two.png"]
     assert [row.bpp for row in rows] == [800 / 80, 800 / (176 * 161), 800 / 320]
@@ -62,6 +65,7 @@ def test_test_reports_the_bytes_and_the_distortion_of_the_decoded_images(tmp_pat
     assert document["header"]["means"]["bpp"] == pytest.approx(mean_bpp)
     assert document["header"]["counts"] == {"psnr": 3, "ms_ssim": 1, "bpp": 3}
     assert document["header"]["fingerprint"] == "0102abff"
+    assert document["header"]["trained_parameters"] == 9
     table = capsys.readouterr().out
     assert f"{mean_bpp:.4f}" in table
     assert f"{DB_AT_2:.2f}" in table

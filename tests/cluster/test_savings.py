@@ -47,7 +47,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def test_bytes_are_compared_image_by_image_and_seed_by_seed(sweep: Sweep) -> None:
-    (row,) = table(write_savings(sweep, "model.part", "none"))
+    (row,) = table(write_savings(sweep, Axis("model.part", ("none",))))
     assert (row["model.part"], row["dataset"], row["images"], row["seeds"]) == ("all", "kodak", "2", "1")
     assert float(row["saved_percent"]) == pytest.approx((10 + 20) / 2)
     assert (float(row["low"]), float(row["high"])) == pytest.approx((10, 20))
@@ -57,7 +57,7 @@ def test_bytes_are_compared_image_by_image_and_seed_by_seed(sweep: Sweep) -> Non
     assert (float(row["encode_seconds"]), float(row["decode_seconds"])) == (0.25, 0.5)
 
     finish(sweep, "part=all,seed_everything=1", {"kodak": [("a", 80, 30.0), ("b", 360, 32.0)]})
-    (row,) = table(write_savings(sweep, "model.part", "none"))
+    (row,) = table(write_savings(sweep, Axis("model.part", ("none",))))
     assert row["seeds"] == "2"
     # images: (10 + 20) / 2 and (20 + 10) / 2; seeds: (10 + 20) / 2 and (20 + 10) / 2
     assert float(row["saved_percent"]) == pytest.approx(15)
@@ -66,9 +66,15 @@ def test_bytes_are_compared_image_by_image_and_seed_by_seed(sweep: Sweep) -> Non
 
 
 def test_the_other_way_round_more_bytes_are_a_negative_saving(sweep: Sweep) -> None:
-    (row,) = table(write_savings(sweep, "model.part", "all"))
+    (row,) = table(write_savings(sweep, Axis("model.part", ("all",))))
     assert row["model.part"] == "none"
     assert float(row["saved_percent"]) == pytest.approx(100 * ((1 - 100 / 90) + (1 - 200 / 160)) / 2)
+
+
+def test_several_are_compared_with_in_one_table(sweep: Sweep) -> None:
+    rows = table(write_savings(sweep, Axis("model.part", ("none", "all"))))
+    assert [(row["model.part"], row["against"]) for row in rows] == [("all", "none"), ("none", "all")]
+    assert [float(row["saved_percent"]) for row in rows] == pytest.approx([15, 100 * (2 - 100 / 90 - 200 / 160) / 2])
 
 
 def test_the_command_writes_the_table(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +99,7 @@ def test_what_cannot_be_compared_is_one_line(key: str, value: str, message: str,
     for member in ("part=none,seed_everything=1", "part=all,seed_everything=0"):
         (sweep.folder / member / FINISHED).unlink()
     with pytest.raises(UserError, match=message):
-        write_savings(sweep, key, value)
+        write_savings(sweep, Axis(key, (value,)))
     assert not (sweep.folder / "savings.csv").exists()
 
 
@@ -104,6 +110,8 @@ def test_a_baseline_that_there_is_not_is_refused_before_anything_is_trained(
     command = ["sweep", "-o", "s", "--config", str(write_config(tmp_path)), "--set", "model.init_args.lmbda=0.01,0.02"]
     assert main([*command, "--against", "model.init_args.lmbda=0.1"]) == 2
     assert "model.init_args.lmbda=0.1: not a value of this sweep" in capsys.readouterr().err
+    assert main([*command, "--against", "model.init_args.lmbda"]) == 2
+    assert "--against 'model.init_args.lmbda': give KEY=VALUE" in capsys.readouterr().err
     assert not Path("s").exists()
 
 
@@ -111,4 +119,4 @@ def test_images_that_were_not_coded_are_refused(sweep: Sweep) -> None:
     path = sweep.folder / "part=all,seed_everything=0/test/version_0/metrics/test_kodak.csv"
     path.write_text(path.read_text().replace("90,", ",", 1))
     with pytest.raises(UserError, match=r"test_kodak\.csv: has images that were not coded"):
-        write_savings(sweep, "model.part", "none")
+        write_savings(sweep, Axis("model.part", ("none",)))

@@ -28,7 +28,7 @@ assert value["--ckpt_path"] == str(root.parent / "version_0/checkpoints/last.ckp
 metrics = root / "version_0/metrics"
 metrics.mkdir(parents=True)
 means = {"dataset": "kodak", "images": 24, "bpp": float(value["--lmbda"]), "psnr": None}
-(metrics / "test_kodak.json").write_text(json.dumps({"header": {"means": means}}))
+(metrics / "test_kodak.json").write_text(json.dumps({"header": {"trained_parameters": 7, "means": means}}))
 if value["--lmbda"] == "2":
     (metrics / "test_kodak_perceptual.json").write_text(json.dumps({"header": {"means": {"stlpips_vgg": 0.5}}}))
     distances = {"frechet_vgg64": {"value": 7.5}}
@@ -65,8 +65,8 @@ def test_members_run_until_they_are_finished_and_not_again(program: tuple[str, .
     path, missing = collect(sweep("1", "2"))
     assert missing == ["lmbda=2"]
     assert list(csv.reader(path.open())) == [
-        ["member", "lmbda", "set", "images", "bpp", "psnr"],
-        ["lmbda=1", "1", "kodak", "24", "1.0", ""],
+        ["member", "lmbda", "set", "trained_parameters", "images", "bpp", "psnr"],
+        ["lmbda=1", "1", "kodak", "7", "24", "1.0", ""],
     ]
     Path("fail-2").unlink()
     assert [run.failure for run in run_here(sweep("1", "2", "3"), program, 1)] == [None, None]
@@ -74,9 +74,9 @@ def test_members_run_until_they_are_finished_and_not_again(program: tuple[str, .
     path, missing = collect(sweep("1", "2", "3"))
     assert missing == []
     assert list(csv.reader(path.open()))[:3] == [
-        ["member", "lmbda", "set", "images", "bpp", "psnr", "stlpips_vgg", "frechet_vgg64"],
-        ["lmbda=1", "1", "kodak", "24", "1.0", "", "", ""],
-        ["lmbda=2", "2", "kodak", "24", "2.0", "", "0.5", "7.5"],
+        ["member", "lmbda", "set", "trained_parameters", "images", "bpp", "psnr", "stlpips_vgg", "frechet_vgg64"],
+        ["lmbda=1", "1", "kodak", "7", "24", "1.0", "", "", ""],
+        ["lmbda=2", "2", "kodak", "7", "24", "2.0", "", "0.5", "7.5"],
     ]
 
 
