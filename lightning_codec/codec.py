@@ -20,12 +20,14 @@ from lightning_codec.bitstream import (
     pack,
     unpack,
 )
+from lightning_codec.bitstream.levels import decode_levels, encode_levels, least_bits
 from lightning_codec.checkpoint import weights_digest
+from lightning_codec.diffusion.texture_map import MAP_BLOCK, texture_levels
 from lightning_codec.entropy import GaussianParams, Pmf, Sites, gather, gaussian_pmfs, scale_index
 from lightning_codec.errors import UserError
 from lightning_codec.images import check_image
 from lightning_codec.model import HYPER_STRIDE, LATENT_STRIDE, CompressionModel
-from lightning_codec.networks import load_model
+from lightning_codec.networks import load_codec
 from lightning_codec.shipped.loading import ModelSource
 from lightning_codec.transforms import crop_to, pad_to_multiple, padded_size
 
@@ -51,13 +53,16 @@ class Decoded(NamedTuple):
     width: int
     rounds: int
     """calls of the arithmetic decoder: 1 for z and one per pass for y, whatever the image size"""
+    texture: Tensor | None = None
+    """levels of missing texture, int64 [1, H/32, W/32] of the padded picture, where the file tells them"""
 
 
 class Codec:
     """Compress and decompress with one network.
 
         image ─► g_a ─► y ─► h_a ─► z ─► rANS ─► segment 0
-                        └─► walk of the entropy model ─► rANS ─► segment 1
+          │             └─► walk of the entropy model ─► rANS ─► segment 1
+          └─► what texture the decoded picture lacks ─► rANS ─► segment 2, if it is asked for
 
     The encoder and the decoder run the same walk on the same tensors, image by image, in float32. The network is
     copied, so a training may go on meanwhile; probability tables are made from the weights when first needed.
@@ -68,9 +73,11 @@ class Codec:
 
     Args:
         model: the network; transforms are computed on its device.
+        texture_map: whether its files tell a diffusion decoder how much texture is missing where (`texture_levels`).
     """
 
-    def __init__(self, model: CompressionModel) -> None:
+    def __init__(self, model: CompressionModel, texture_map: bool = False) -> None:
+        self.texture_map = texture_map
         self.model = copy.deepcopy(model).eval().float().to(memory_format=torch.contiguous_format)
         self.model.requires_grad_(False)
         self.model.entropy.cpu()
@@ -79,6 +86,9 @@ class Codec:
     def load(cls, source: ModelSource, device: str = "cpu") -> "Codec":
         """The codec of a checkpoint as Lightning wrote it, or of a model that ships.
 
+        Its files have a texture map where the diffusion decoder of the checkpoint, or that which ships for the model,
+        looks at one.
+
         Args:
             source: path of the checkpoint, or name of the model; a file that exists is a checkpoint.
             device: where transforms are computed.
@@ -86,7 +96,8 @@ class Codec:
         Raises:
             CheckpointError: there is neither, or it is damaged or not of this package.
         """
-        return cls(load_model(source).to(device))
+        model, texture_map = load_codec(source)
+        return cls(model.to(device), texture_map)
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -134,22 +145,29 @@ class Codec:
             return crop_to(ladder.c0, decoded.height, decoded.width)[0].clamp(0.0, 1.0)
 
     @torch.inference_mode()
-    def encode(self, image: Tensor) -> Encoded:
-        """As `compress`, and the rounded latents beside the bytes."""
+    def encode(self, image: Tensor, texture_map: bool | None = None) -> Encoded:
+        """As `compress`, and the rounded latents beside the bytes.
+
+        Args:
+            image: as of `compress`.
+            texture_map: whether the file has one; None for as all of this codec.
+        """
         if image.ndim != 3:
             raise ValueError(f"one image [3, H, W] is coded at a time, not {tuple(image.shape)}")
+        with_map = self.texture_map if texture_map is None else texture_map
         x = pad_to_multiple(check_image(image, "the image").to(self._device, torch.float32))
         height, width = image.shape[-2:]
-        return self.encode_latents(self.model.g_a(x), height, width)
+        return self.encode_latents(self.model.g_a(x), height, width, x if with_map else None)
 
     @torch.inference_mode()
-    def encode_latents(self, y: Tensor, height: int, width: int) -> Encoded:
+    def encode_latents(self, y: Tensor, height: int, width: int, original: Tensor | None = None) -> Encoded:
         """Code latents that are already there.
 
         Args:
             y: g_a of the padded image, [1, M, H/16, W/16], on any device.
             height: of the original image, in pixels.
             width: of the original image.
+            original: the padded image in [0, 1], of which the file is to tell what texture it lacks; None for no map.
         """
         entropy, y = self.model.entropy, y.cpu()
         z_encoder, y_encoder = SymbolEncoder(), SymbolEncoder()
@@ -166,9 +184,12 @@ class Codec:
             crc = _crc(symbols, crc)
             return symbols.to(params.mean) + params.mean
 
-        y_hat = entropy.walk(psi, code)
-        segments = (z_encoder.finish(), y_encoder.finish())
-        return Encoded(pack(Container(self.fingerprint, height, width, crc, segments)), y_hat.to(self._device))
+        y_hat = entropy.walk(psi, code).to(self._device)
+        segments = [z_encoder.finish(), y_encoder.finish()]
+        if original is not None:
+            x_c = self.model.synthesize(psi.to(self._device), y_hat).c0
+            segments.append(encode_levels(texture_levels(2.0 * original - 1.0, 2.0 * x_c - 1.0)[0].cpu()))
+        return Encoded(pack(Container(self.fingerprint, height, width, crc, tuple(segments))), y_hat)
 
     @torch.inference_mode()
     def decode(self, data: bytes) -> Decoded:
@@ -206,8 +227,11 @@ class Codec:
                 "the file was coded with another number of threads (try --threads) or on a machine whose "
                 "floating-point results differ, or is damaged"
             )
+        texture = None
+        if len(container.segments) == 3:
+            texture = decode_levels(container.segments[2], H // MAP_BLOCK, W // MAP_BLOCK)[None].to(self._device)
         rounds = z_decoder.rounds + y_decoder.rounds
-        return Decoded(y_hat.to(self._device), psi.to(self._device), container.height, container.width, rounds)
+        return Decoded(y_hat.to(self._device), psi.to(self._device), container.height, container.width, rounds, texture)
 
     def _check(self, container: Container) -> None:
         """Refuse another network's file, and a size that its bytes cannot hold, before any large allocation."""
@@ -216,16 +240,17 @@ class Codec:
                 f"coded with model {container.fingerprint.hex()}, this is model {self.fingerprint.hex()}: "
                 "give the checkpoint that the file was made with"
             )
-        if len(container.segments) != 2:
-            raise CorruptError(f"{len(container.segments)} segments where this model writes 2")
+        if len(container.segments) not in (2, 3):
+            raise CorruptError(f"{len(container.segments)} segments where this model writes 2, or 3 with a texture map")
         H, W = padded_size(container.height, container.width)
         entropy = self.model.entropy
-        counts = (
-            entropy.hyper_channels * (H // HYPER_STRIDE) * (W // HYPER_STRIDE),
-            entropy.latent_channels * (H // LATENT_STRIDE) * (W // LATENT_STRIDE),
+        least = (
+            entropy.hyper_channels * (H // HYPER_STRIDE) * (W // HYPER_STRIDE) * self.z_tables.least_bits,
+            entropy.latent_channels * (H // LATENT_STRIDE) * (W // LATENT_STRIDE) * self.y_tables.least_bits,
+            (H // MAP_BLOCK) * (W // MAP_BLOCK) * least_bits(),
         )
-        for count, tables, segment in zip(counts, (self.z_tables, self.y_tables), container.segments, strict=True):
-            if count * tables.least_bits > 8 * len(segment) + 64:
+        for bits, segment in zip(least, container.segments, strict=False):
+            if bits > 8 * len(segment) + 64:
                 raise ImplausibleSizeError(
                     f"{container.width}x{container.height} pixels do not fit in {len(segment)} bytes: a wrong header"
                 )

@@ -16,6 +16,7 @@ from lightning_codec.diffusion.noise import noise_key, position_noise
 from lightning_codec.diffusion.perception import blend, check_perception, mute_chroma, noise_scale
 from lightning_codec.diffusion.samplers import sample, start, time_grid
 from lightning_codec.diffusion.sampling import SamplingConfig
+from lightning_codec.diffusion.texture_map import MAP_BLOCK
 from lightning_codec.errors import UserError
 from lightning_codec.model import LATENT_STRIDE
 from lightning_codec.shipped.catalogue import Catalogue, Model
@@ -126,8 +127,8 @@ class DiffusionDecoder:
         return self.codec.fingerprint
 
     def compress(self, image: Tensor) -> bytes:
-        """As `Codec.compress`."""
-        return self.codec.compress(image)
+        """As `Codec.compress`; with a texture map if the network looks at one."""
+        return self.codec.encode(image, self.denoiser.config.texture_map).data
 
     def decompress(
         self,
@@ -216,7 +217,7 @@ class DiffusionDecoder:
         """
         unet = self.denoiser.config.unet
         finest = unet.channels[0] // unet.patch**2
-        block = (12 if unet.attention else 8) * finest
+        block = (12 if unet.attention else 8) * finest + 4 * finest * self.denoiser.config.texture_map
         head = 6 * unet.head_channels + 2 * finest
         return 4 * (100 + self.codec.model.config.channels[0] // 2 + max(block, head))
 
@@ -246,16 +247,21 @@ class DiffusionDecoder:
         return crop_to(blend(x_c, x_d, perception)[0], len(tile.rows), len(tile.columns))
 
     def _ladder(self, decoded: Decoded, tile: Tile) -> list[Tensor]:
-        """c_0 .. c_3 of a tile, c_0 in about [-1, 1], padded to the stride of the U-Net."""
+        """What the U-Net sees of a tile (`Denoiser.condition`), c_0 in about [-1, 1], padded to its stride."""
         rows = slice(tile.rows.start // LATENT_STRIDE, tile.rows.stop // LATENT_STRIDE)
         columns = slice(tile.columns.start // LATENT_STRIDE, tile.columns.stop // LATENT_STRIDE)
         psi, y_hat = decoded.psi[..., rows, columns], decoded.y_hat[..., rows, columns]
         c3, c2, c1, c0 = self.codec.model.synthesize(psi, y_hat)
+        levels = decoded.texture
+        if levels is not None:
+            top, left = tile.rows.start // MAP_BLOCK, tile.columns.start // MAP_BLOCK
+            levels = levels[:, top : tile.rows.stop // MAP_BLOCK, left : tile.columns.stop // MAP_BLOCK]
         stride = self.denoiser.config.unet.stride
-        return [
+        ladder = [
             pad_to_multiple(rung, max(1, stride >> level)).contiguous(memory_format=torch.channels_last)
             for level, rung in enumerate((2.0 * c0 - 1.0, c1, c2, c3))
         ]
+        return self.denoiser.condition(ladder, levels)
 
 
 def _denoiser(init_args: dict[str, Any], codec: Codec) -> Denoiser:

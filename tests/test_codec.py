@@ -18,8 +18,10 @@ from lightning_codec.bitstream import (
     unpack,
 )
 from lightning_codec.codec import Codec
+from lightning_codec.diffusion.texture_map import texture_levels
 from lightning_codec.errors import UserError
 from lightning_codec.modules.entropy_model import estimated_bits
+from lightning_codec.transforms import pad_to_multiple
 from tests.tiny import tiny_compression_model
 
 
@@ -83,6 +85,23 @@ def test_the_picture_is_that_of_the_forward_pass(codec: Codec) -> None:
     assert torch.allclose(codec.decompress(codec.compress(image)), expected, atol=1e-5)
 
 
+def test_a_texture_map_is_one_more_segment_that_tells_what_the_picture_lacks(codec: Codec) -> None:
+    image = (picture(70, 90) + 0.2 * torch.randn(3, 70, 90)).clamp(0, 1)
+    plain, told = codec.encode(image).data, codec.encode(image, texture_map=True).data
+    assert unpack(told).segments[:2] == unpack(plain).segments
+    assert torch.equal(codec.decompress(told), codec.decompress(plain))
+    assert codec.decode(plain).texture is None
+    with torch.no_grad():
+        x = pad_to_multiple(image[None])
+        expected = texture_levels(2 * x - 1, 2 * codec.model(x).x_hat - 1)
+    found = codec.decode(told).texture
+    assert found is not None
+    assert found.shape == (1, 4, 4)
+    assert torch.equal(found, expected)
+    assert int(found.max()) > 0
+    assert Codec(codec.model, texture_map=True).compress(image) == told
+
+
 def test_another_models_file_is_refused(codec: Codec) -> None:
     other = Codec(tiny_compression_model(seed=1))
     assert other.fingerprint != codec.fingerprint
@@ -119,6 +138,15 @@ def test_wrong_latents_are_noticed_behind_valid_checksums(codec: Codec) -> None:
             codec.decompress(pack(bad))
     with pytest.raises(CorruptError, match="segments"):
         codec.decompress(pack(Container(codec.fingerprint, 64, 64, 0, container.segments[:1])))
+    with pytest.raises(CorruptError, match="segments"):
+        codec.decompress(pack(container._replace(segments=container.segments * 2)))
+
+
+def test_a_texture_map_that_does_not_fit_the_picture_is_refused(codec: Codec) -> None:
+    container = unpack(codec.encode(picture(128, 128), texture_map=True).data)
+    for bad in (b"", b"abc", b"\0" * 8):
+        with pytest.raises(CodecError):
+            codec.decompress(pack(container._replace(segments=(*container.segments[:2], bad))))
 
 
 @pytest.mark.parametrize(

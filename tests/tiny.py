@@ -1,5 +1,6 @@
 """A codec small enough for tests: a few thousand weights, every part of the architecture present."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -39,14 +40,22 @@ def uniform(shape: tuple[int, ...]) -> Tensor:
     return torch.rand(shape) - 0.5
 
 
-def tiny_denoiser(seed: int = 0) -> Denoiser:
+def tiny_denoiser(seed: int = 0, config: DenoiserConfig = TINY_DENOISER) -> Denoiser:
     """Random weights, those too that start at zero, so that every input counts."""
     torch.manual_seed(seed)
-    denoiser = Denoiser(TINY_DENOISER, TINY_NETWORK.channels).eval()
+    denoiser = Denoiser(config, TINY_NETWORK.channels).eval()
     with torch.no_grad():
         for p in denoiser.parameters():
             if not p.any():
                 p.normal_(std=0.1)
+    return denoiser
+
+
+def seeing_denoiser() -> Denoiser:
+    """One that looks at a texture map, which counts much."""
+    denoiser = tiny_denoiser(config=replace(TINY_DENOISER, texture_map=True))
+    with torch.no_grad():
+        denoiser.unet.get_parameter("texture.weight").normal_()
     return denoiser
 
 

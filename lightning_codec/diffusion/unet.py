@@ -71,7 +71,10 @@ class ChannelNorm(nn.Module):
 
 
 class TimeUnit(nn.Module):
-    """Residual unit: x + Conv3(SiLU((1 + scale) Conv3(SiLU(Norm(x))) + shift)), scale and shift from the time."""
+    """Residual unit: x + Conv3(SiLU((1 + scale) Conv3(SiLU(Norm(x))) + shift)), scale and shift from the time.
+
+    With a texture map they differ from place to place, too.
+    """
 
     def __init__(self, channels: int, time_channels: int) -> None:
         super().__init__()
@@ -84,8 +87,13 @@ class TimeUnit(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """x [B, C, H, W], time [B, T] -> [B, C, H, W]."""
-        scale, shift = self.modulation(time)[:, :, None, None].chunk(2, dim=1)
+        """x [B, C, H, W], time [B, T] or [B, h, w, T] -> [B, C, H, W]."""
+        modulation = self.modulation(time)
+        if modulation.ndim == 2:
+            modulation = modulation[:, :, None, None]
+        else:  # between the blocks of the map it changes gradually, so that none is seen
+            modulation = F.interpolate(modulation.permute(0, 3, 1, 2), size=x.shape[-2:], mode="bilinear")
+        scale, shift = modulation.chunk(2, dim=1)
         h = self.expand(F.silu(self.norm(x)))
         h = self.project(F.silu(torch.addcmul(shift, h, 1.0 + scale)))
         out: Tensor = x + h
@@ -126,7 +134,7 @@ class Block(nn.Module):
         self.attention = LinearAttention(out_channels) if attention else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """x [B, C_in, H, W], time [B, T] -> [B, C_out, H, W]."""
+        """x [B, C_in, H, W], time as of `TimeUnit` -> [B, C_out, H, W]."""
         x = self.merge(x)
         for unit in self.units:
             x = unit(x, time)
@@ -168,14 +176,19 @@ class UNet(nn.Module):
     Args:
         config: size.
         ladder_channels: widths of (c_1, c_2, c_3).
+        levels: number of levels of a texture map, which the units see with the time; 0 for none.
     """
 
-    def __init__(self, config: UNetConfig, ladder_channels: tuple[int, int, int]) -> None:
+    def __init__(self, config: UNetConfig, ladder_channels: tuple[int, int, int], levels: int = 0) -> None:
         super().__init__()
         widths, patch = config.channels, config.patch
         time_channels = 4 * widths[0]
         self.config = config
         self.time = TimeEmbedding(time_channels)
+        self.texture: nn.Embedding | None = None
+        if levels:
+            self.texture = nn.Embedding(levels, time_channels)
+            nn.init.zeros_(self.texture.weight)
         # What joins the features of every level: the image and c_0 at the first, then the coarser rungs.
         rungs = [0, *ladder_channels] if patch == 1 else list(ladder_channels)
         joined = [*rungs, *([0] * len(widths))][: len(widths)]
@@ -192,18 +205,21 @@ class UNet(nn.Module):
         self.upsamplers = nn.ModuleList(nn.Conv2d(c, f, kernel_size=1) for f, c in reversed([*pairwise(widths)]))
         self.head = _Head(config)
 
-    def forward(self, z: Tensor, t: Tensor, ladder: Sequence[Tensor]) -> Tensor:
+    def forward(self, z: Tensor, t: Tensor, ladder: Sequence[Tensor], texture: Tensor | None = None) -> Tensor:
         """One evaluation.
 
         Args:
             z: z_t, [B, 3, H, W], H and W multiples of `config.stride`.
             t: times [B] in [0, 1].
             ladder: c_0 .. c_3, [B, 3, H, W], [B, N1, H/2, W/2], [B, N2, H/4, W/4], [B, N3, H/8, W/8], c_0 in [-1, 1].
+            texture: levels of the texture map, int64 [B, h, w], spread evenly over the image.
 
         Returns:
             [B, 3, H, W].
         """
         time = self.time(t)
+        if self.texture is not None and texture is not None:
+            time = time[:, None, None, :] + self.texture(texture)
         fine, *rungs = ladder
         image = torch.cat([z, fine], dim=1)
         x = F.pixel_unshuffle(image, self.config.patch)

@@ -103,7 +103,7 @@ def _load_model(checkpoint: Path, is_diffusion: bool) -> Codec | DiffusionDecode
 def _digest(network: Codec | DiffusionDecoder) -> str:
     """SHA-256 in hexadecimal over configurations and weights of all that codes and decodes."""
     codec = network if isinstance(network, Codec) else network.codec
-    digest = weights_digest(codec.model.config, codec.model)
+    digest = weights_digest(codec.model.config, codec.model) + bytes([codec.texture_map])
     if isinstance(network, DiffusionDecoder):
         digest = hashlib.sha256(digest + weights_digest(network.denoiser.config, network.denoiser)).digest()
     return digest.hex()

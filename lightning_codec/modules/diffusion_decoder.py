@@ -26,6 +26,7 @@ from lightning_codec.diffusion.process import diffuse
 from lightning_codec.diffusion.samplers import start, time_grid, visited_state
 from lightning_codec.diffusion.sampling import SamplingConfig
 from lightning_codec.diffusion.texture import texture_distance
+from lightning_codec.diffusion.texture_map import texture_levels
 from lightning_codec.diffusion_decoder import DiffusionDecoder
 from lightning_codec.entropy import RateNoise
 from lightning_codec.errors import UserError
@@ -76,7 +77,8 @@ class DiffusionDecoderModule(FilePredictor):
         channels_last: memory layout of weights and images.
         start_from: checkpoint, or name of a model that ships, of a diffusion decoder with the same U-Net, for another
             codec perhaps, whose averaged weights this training begins with; its optimiser and its steps do not count.
-            Blocks may have more units than there: the further ones begin as identities.
+            Blocks may have more units than there: the further ones begin as identities; a texture map that was not
+            seen there begins without effect.
     """
 
     def __init__(
@@ -168,9 +170,11 @@ class DiffusionDecoderModule(FilePredictor):
     def _step(self, image: Tensor, draws: Draws, denoiser: Denoiser | AveragedModel) -> DiffusionLoss:
         """The loss of images [B, 3, H, W] in [0, 1]; the perceptual distance is of what `draws.view` shows."""
         settings, config = self.loss_config, self.decoder.config
-        t, noise, view, rollout, rate_noise = draws
+        t, noise, view, rollout, rate_noise, map_known = draws
         output, ladder = self._condition(image, rate_noise)
         x = 2.0 * pad_to_multiple(image) - 1.0
+        levels = texture_levels(x, ladder[0]) if config.texture_map else None
+        ladder = self.decoder.condition(ladder, levels, map_known)
         z = diffuse(config.schedule, x, t, noise)
         if rollout is not None:
             state = self._visited([rung[rollout.rows] for rung in ladder], noise[rollout.rows], rollout)
@@ -273,8 +277,8 @@ def _start(denoiser: Denoiser, source: str) -> None:
         weights = DiffusionDecoder.load(found).denoiser.state_dict()
     else:  # whatever codec it was trained for
         weights = weights_below("ema.module.", read_checkpoint(found))
-    # Units that the source lacks keep their start.
-    further = {name: value for name, value in denoiser.state_dict().items() if ".units." in name}
+    # Units that the source lacks keep their start, and so does a texture map, which then counts nothing.
+    further = {name: v for name, v in denoiser.state_dict().items() if ".units." in name or ".texture." in name}
     fill(denoiser, {**further, **weights}, source)
 
 

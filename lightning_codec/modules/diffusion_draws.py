@@ -19,6 +19,8 @@ from lightning_codec.perceptual import PerceptualName
 
 # The gradient of a network with strides, or of blocks, has their period. From changing origins it leaves no grid.
 JITTER = 8
+# Of the images, the share whose texture map is not shown, so that files without one are decoded as well.
+HIDDEN = 0.1
 MAGNIFY_MAX = 8.0
 
 
@@ -121,6 +123,8 @@ class Draws(NamedTuple):
     rollout: Rollout | None = None
     rate: RateNoise | None = None
     """None for the hard rate"""
+    map_known: Tensor | None = None
+    """bool [B], whose texture map is shown; None for all"""
 
 
 def whole_view(t: Tensor, schedule: BlurSchedule, min_snr: float) -> View:
@@ -153,6 +157,7 @@ def training_draws(
     times[rolled] = grid[stop]
     place = (choose.random(), choose.random())
     shown &= _seen(times, schedule, settings.perceptual_min_snr)
+    known = torch.from_numpy(choose.random(size)) >= HIDDEN
 
     mine = source.indices
     noise = source.normal(image.shape)
@@ -165,7 +170,7 @@ def training_draws(
     if rows:
         shape: Sequence[int] = (len(rows), *image.shape[1:])
         rollout = Rollout(rows, grid, stop, lambda _: source.normal(shape, rows))
-    return Draws(times[mine].to(image.device), noise, view, rollout)
+    return Draws(times[mine].to(image.device), noise, view, rollout, map_known=known[mine])
 
 
 def _seen(t: Tensor, schedule: BlurSchedule, min_snr: float) -> Tensor:

@@ -115,8 +115,8 @@ def export_decoder(order: Order, codec_name: str, catalogue: Catalogue) -> Model
     before = _digest(denoiser)
     tensors = _round(denoiser, order.checkpoint)
     rounded = _Rounded(tensors, before, _digest(denoiser), _count(denoiser))
-    sample = model.sample.read_bytes()
     decoder = DiffusionDecoder(Codec.load(model), denoiser, trained.sampling)
+    sample = encode_sample(decoder)
     card = Card(
         name=order.name,
         kind="diffusion decoder",

@@ -24,7 +24,7 @@ def sample_picture() -> Tensor:
     return DeadLeavesEvaluationSet()[1].image[0, :, :SIDE, :SIDE]
 
 
-def encode_sample(codec: Codec) -> bytes:
+def encode_sample(codec: Codec | DiffusionDecoder) -> bytes:
     """The file of `sample_picture`, coded by one thread."""
     with _one_thread():
         return codec.compress(sample_picture())

@@ -221,6 +221,30 @@ def test_a_decoder_with_more_units_starts_as_the_one_with_fewer(tmp_path: Path) 
     assert decoder.denoiser.config.unet.units == (2, 1, 3)
 
 
+def test_a_texture_map_that_was_not_seen_before_counts_nothing_until_it_is_trained(tmp_path: Path) -> None:
+    module = two_stage(tmp_path)
+    trained(module, tmp_path).save_checkpoint(tmp_path / "decoder.ckpt")
+    seeing = replace(TINY_DENOISER, texture_map=True)
+    grown = two_stage(tmp_path, decoder=seeing, start_from=str(tmp_path / "decoder.ckpt"))
+    image = torch.rand(2, 3, 64, 64)
+    t, z = torch.tensor([0.1, 0.2]), torch.randn(2, 3, 64, 64)
+    levels = torch.tensor([[[0, 3], [1, 4]]]).repeat(2, 1, 1)
+    with torch.no_grad():
+        _, ladder = module._condition(image)
+        before = averaged(module)(z, t, ladder).x_hat
+        assert torch.allclose(grown.decoder(z, t, grown.decoder.condition(ladder, levels)).x_hat, before, atol=1e-6)
+    after = trained(grown, tmp_path)
+    after.save_checkpoint(tmp_path / "grown.ckpt")
+    with torch.no_grad():
+        shown, hidden = (grown.decoder(z, t, grown.decoder.condition(ladder, x)).x_hat for x in (levels, None))
+    assert float((shown - hidden).abs().max()) > 0.0
+    assert Codec.load(tmp_path / "grown.ckpt").texture_map
+    assert not Codec.load(tmp_path / "decoder.ckpt").texture_map
+    data = DiffusionDecoder.load(tmp_path / "grown.ckpt").compress(image[0])
+    assert Codec.load(tmp_path / "grown.ckpt").compress(image[0]) == data
+    assert Codec.load(tmp_path / "grown.ckpt").decode(data).texture is not None
+
+
 def test_test_step_decodes_the_file_that_predict_writes(tmp_path: Path) -> None:
     module = two_stage(tmp_path).eval()
     batch = NamedImage(torch.rand(1, 3, 33, 65), "a")

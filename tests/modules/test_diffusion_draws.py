@@ -39,6 +39,9 @@ def test_every_image_is_treated_alike_in_whole_and_split_steps(step: int) -> Non
         assert torch.equal(part.t, whole.t[indices])
         assert torch.equal(part.noise, whole.noise[indices])
         assert part.view[2:] == whole.view[2:]
+        assert part.map_known is not None
+        assert whole.map_known is not None
+        assert torch.equal(part.map_known, whole.map_known[indices])
         seen += [indices[row] for row in part.view.rows]
         if part.rollout is not None:
             assert whole.rollout is not None
@@ -68,6 +71,13 @@ def test_the_parts_of_a_perceptual_mean_average_to_that_of_the_step() -> None:
         assert sum(parts) / 2 == pytest.approx(expected)
         uneven += len(counts) == 2
     assert uneven > 0  # else a mean of each process's own would do
+
+
+def test_of_one_image_in_ten_the_texture_map_is_not_shown() -> None:
+    known = torch.stack([draws.map_known for step in range(250) if (draws := draws_of(step)[0]).map_known is not None])
+    assert known.shape == (250, 8)
+    assert float((~known).float().mean()) == pytest.approx(0.1, abs=0.02)  # three standard deviations
+    assert float((~known).float().mean(0).max()) < 0.17  # no place in particular
 
 
 def test_times_are_stratified_over_the_step_but_for_rolled_out_images() -> None:
