@@ -14,6 +14,7 @@ A file that is cut short, empty, not an image, of an unknown pixel format, or la
 against decompression bombs is an `ImageError` that names the file and the rule.
 """
 
+import errno
 import io
 import os
 from collections.abc import Set
@@ -26,6 +27,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from lightning_codec.errors import UserError
+from lightning_codec.files import write_atomically
 
 IMAGE_EXTENSIONS = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".avif"}
@@ -170,13 +172,10 @@ def write_png(image: Tensor, path: Path | str) -> None:
         ValueError: the tensor is not [3, H, W].
         OSError: the folder is missing or not writable.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(encode_png(image))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    path, data = Path(path), encode_png(image)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+    write_atomically(path, data)
 
 
 def find_images(folder: Path | str) -> list[Path]:

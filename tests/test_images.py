@@ -1,6 +1,7 @@
 import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 from lightning_codec.errors import UserError
+from lightning_codec.files import sweep
 from lightning_codec.images import ImageError, find_images, open_rgb8, read_image, to_uint8, write_png
 
 RNG = np.random.default_rng(0)
@@ -196,6 +198,17 @@ def test_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
         write_png(torch.zeros(3, 2, 2), path)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_what_a_killed_writer_leaves_is_swept(tmp_path, monkeypatch):
+    """A process that is killed between writing and renaming: neither happens any more, nor the tidying."""
+    monkeypatch.setattr(os, "replace", lambda *_: None)
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    write_png(torch.zeros(3, 2, 2), tmp_path / "a.png")
+    monkeypatch.undo()
+    assert len(os.listdir(tmp_path)) == 1
+    sweep(tmp_path)
+    assert os.listdir(tmp_path) == []
 
 
 def test_write_rejects_other_shapes_and_a_missing_folder(tmp_path):
