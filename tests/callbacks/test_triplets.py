@@ -37,6 +37,9 @@ class StubDecoder(DiffusionDecoder):
         self.codec = cast("Codec", self.files)
         self.decoded = 0
 
+    def compress(self, image: Tensor) -> bytes:
+        return self.files.compress(image)
+
     def decompress(self, data: bytes, options: DecodeOptions | None = None, progress: Progress | None = None) -> Tensor:
         self.decoded += 1
         return self.files.decompress(data) + 10 / 255
