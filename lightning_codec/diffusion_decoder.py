@@ -217,7 +217,7 @@ class DiffusionDecoder:
         """
         unet = self.denoiser.config.unet
         finest = unet.channels[0] // unet.patch**2
-        block = (12 if unet.attention else 8) * finest + 4 * finest * self.denoiser.config.texture_map
+        block = (12 if unet.attention else 8) * finest + 2 * finest * self.denoiser.config.texture_map
         head = 6 * unet.head_channels + 2 * finest
         return 4 * (100 + self.codec.model.config.channels[0] // 2 + max(block, head))
 

@@ -264,10 +264,13 @@ def test_a_plan_keeps_to_its_memory(decoder: DiffusionDecoder, height: int, widt
         UNetConfig(channels=(32, 32), units=1, attention=False),
     ],
 )
-def test_bytes_per_pixel_hold_all_tensors_that_live_at_once(decoder: DiffusionDecoder, unet: UNetConfig) -> None:
-    network = Denoiser(DenoiserConfig(unet), TINY_NETWORK.channels)
+@pytest.mark.parametrize("texture_map", [False, True])
+def test_bytes_per_pixel_hold_all_tensors_that_live_at_once(
+    decoder: DiffusionDecoder, unet: UNetConfig, texture_map: bool
+) -> None:
+    network = Denoiser(DenoiserConfig(unet, texture_map=texture_map), TINY_NETWORK.channels)
     measured = DiffusionDecoder(decoder.codec, network, SamplingConfig(steps=3))
-    decoded = decoder.codec.decode(decoder.compress(picture(128, 192)))
+    decoded = decoder.codec.decode(measured.compress(picture(128, 192)))
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as run:
         measured.decode(decoded, bytes(16), DecodeOptions())
     changes = [event for event in run.profiler.kineto_results.events() if event.name() == "[memory]"]
