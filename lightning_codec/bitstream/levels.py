@@ -63,7 +63,9 @@ def least_bits() -> float:
 
 @cache
 def _tables() -> CdfTables:
-    return build_tables([np.array(row, dtype=np.float64) for row in FREQUENCIES], [0.0] * len(FREQUENCIES), [0] * 9)
+    return build_tables(
+        [np.array(row, dtype=np.float64) for row in FREQUENCIES], [0.0] * len(FREQUENCIES), [0] * len(FREQUENCIES)
+    )
 
 
 def _diagonals(height: int, width: int) -> Iterator[tuple[Tensor, Tensor]]:

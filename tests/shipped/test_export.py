@@ -6,16 +6,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lightning_codec.bitstream.container import read_header
+from lightning_codec.bitstream.container import read_header, unpack
 from lightning_codec.checkpoint import weights_digest
 from lightning_codec.codec import Codec
 from lightning_codec.diffusion_decoder import DecodeOptions, DiffusionDecoder
 from lightning_codec.errors import UserError
 from lightning_codec.shipped.catalogue import Catalogue
 from lightning_codec.shipped.export import Order, export_codec, export_decoder
+from lightning_codec.shipped.verification import faults
 from tests.shipped.fleet import FACTS, SAMPLING, fleet, order, ships
 from tests.test_codec import picture
 from tests.tiny import (
+    seeing_denoiser,
     tiny_compression_model,
     tiny_denoiser,
     write_codec_checkpoint,
@@ -107,6 +109,24 @@ def test_a_decoder_that_was_trained_on_the_model_that_ships_is_its_decoder_too(s
     model = export_decoder(order(tmp_path / "d.ckpt", "real-3", 3), "high", Catalogue(ships))
     data = Codec.load("high").compress(picture(64, 64))
     assert DiffusionDecoder.load(model).decompress(data).shape == (3, 64, 64)
+
+
+def test_where_the_decoder_that_ships_looks_at_a_texture_map_the_codecs_files_have_one(
+    ships: Path, tmp_path: Path
+) -> None:
+    image = picture(64, 64)
+    before = Codec.load("high").compress(image)
+    write_diffusion_checkpoint(tmp_path / "d.ckpt", Codec.load("high").model, seeing_denoiser(), SAMPLING)
+    model = export_decoder(order(tmp_path / "d.ckpt", "real-3", 3), "high", Catalogue(ships))
+    assert len(unpack(model.sample.read_bytes()).segments) == 3  # so that verification looks at one
+    assert faults("real-3", Catalogue(ships)) == []
+    data = Codec.load("high").compress(image)
+    assert data == DiffusionDecoder.load("high").compress(image)
+    assert unpack(data).segments[:2] == unpack(before).segments
+    assert len(unpack(data).segments) == 3
+    assert len(unpack(Codec.load("middle").compress(image)).segments) == 2
+    model.sample.with_suffix(".json").write_text("{")  # which is no fault of the codec
+    assert Codec.load("high").compress(image) == before
 
 
 def changed(order: Order, **fields: object) -> Order:
