@@ -34,6 +34,7 @@ from lightning_codec.callbacks import (
 )
 from lightning_codec.callbacks.configured_optimizer import ConfiguredOptimizer
 from lightning_codec.callbacks.run_manifest import RunManifest
+from lightning_codec.callbacks.slow_precision import SlowPrecision
 from lightning_codec.cluster.preflight import preflight_under_slurm
 from lightning_codec.commands.reporting import PROGRAM, one_line
 from lightning_codec.commands.training_arguments import NAMED_CHECKPOINTS, changes_since, complete, essence
@@ -182,7 +183,8 @@ class CodecCLI(LightningCLI):
         wandb: WandbConfig = self._get(self.config_init, "wandb")
         if settings["logger"] is False and wandb.mode != "off" and not settings["fast_dev_run"]:
             raise UserError(f"wandb.mode is {wandb.mode}: it needs the folder of a logger, but trainer.logger is false")
-        return self._instantiate_trainer(settings, [*callbacks, HistoryRewind(), ConfiguredOptimizer()])
+        further = [HistoryRewind(), ConfiguredOptimizer(), SlowPrecision()]
+        return self._instantiate_trainer(settings, [*callbacks, *further])
 
     def fit(self, **arguments: Any) -> None:  # noqa: ANN401 - as LightningCLI calls it
         """Train, in the folder of the same command's earlier run if that has not come to its end."""
