@@ -19,6 +19,7 @@ from lightning_codec.evaluation.report import (
     write_report,
 )
 from lightning_codec.evaluation.results import Origin, Results, write_tables
+from lightning_codec.files import replacing
 from lightning_codec.metrics.suite import Value
 
 
@@ -133,15 +134,12 @@ def link_pictures(out: Path, measured: Measured) -> list[Path]:
     paths = []
     for coded in measured.coded:
         path = picture_path(out, coded.record)
-        path.parent.mkdir(parents=True, exist_ok=True)
         if not (path.exists() and path.samefile(coded.picture)):
-            temporary = path.with_name(f".{path.name}.tmp")
-            temporary.unlink(missing_ok=True)
-            try:
-                os.link(coded.picture, temporary)
-            except OSError:  # a file system without links
-                shutil.copyfile(coded.picture, temporary)
-            os.replace(temporary, path)
+            with replacing(path) as temporary:
+                try:
+                    os.link(coded.picture, temporary)
+                except OSError:  # a file system without links
+                    shutil.copyfile(coded.picture, temporary)
         paths.append(path)
     return paths
 
