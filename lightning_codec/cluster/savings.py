@@ -1,20 +1,23 @@
 """What the members of a sweep save of the bytes of others, image by image."""
 
-import csv
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from lightning_codec.cluster.grid import Axis, Member
-from lightning_codec.cluster.sweep import Sweep, newest_run
+from lightning_codec.cluster.grid import Axis
+from lightning_codec.cluster.images import PARAMETERS
+from lightning_codec.cluster.sweep import Sweep
 from lightning_codec.errors import UserError
 from lightning_codec.evaluation.compare import mean_interval
 from lightning_codec.files import write_csv
 
 TABLE = "savings.csv"
 SEED = "seed_everything"
+Place = tuple[tuple[str, str], ...]
+"""key and value of every setting of a member"""
+Row = dict[str, str]
 
 
 class Saving(NamedTuple):
@@ -27,6 +30,7 @@ class Saving(NamedTuple):
     dataset: str
     images: int
     seeds: int
+    trained_parameters: int | None
     bpp: float
     saved_percent: float
     """100 (1 - bytes / bytes of the other), mean over the images of the mean over the seeds"""
@@ -42,34 +46,37 @@ class Saving(NamedTuple):
     decode_seconds: float
 
 
-def check_baselines(sweep: Sweep, against: Axis) -> None:
+def check_baselines(axes: Sequence[Axis], against: Axis) -> None:
     """Refuse what no member of a sweep can be compared with.
 
     Raises:
         UserError: the sweep has no such axis, or one of the values not.
     """
-    values = {axis.key: axis.values for axis in sweep.axes}
+    values = {axis.key: axis.values for axis in axes}
     for value in against.values:
         if value not in values.get(against.key, ()):
             known = "; ".join(f"{name}={','.join(others)}" for name, others in values.items())
             raise UserError(f"{against.key}={value}: not a value of this sweep, which has {known}")
 
 
-def write_savings(sweep: Sweep, against: Axis) -> Path:
-    """Compare every finished member with those that have another value of one key and are otherwise the same.
+def write_savings(sweep: Sweep, images: Sequence[Row], against: Axis) -> Path:
+    """Compare every member with those that have another value of one key and are otherwise the same.
 
     Args:
-        sweep: finished, or in part.
+        sweep: into whose folder the table goes.
+        images: every image of its members, as `write_images` returns them.
         against: the key, of an axis of the sweep, and those of its values that are compared with.
 
     Returns:
         The table that was written.
 
     Raises:
-        UserError: as `check_baselines`, nothing to be compared is finished, or there are no bytes.
+        UserError: as `check_baselines`, nothing to be compared is finished, or images were not coded.
     """
-    check_baselines(sweep, against)
-    savings = [saving for value in against.values for saving in _savings(sweep, against.key, value)]
+    axes = [Axis(key, (*values, *(row[key] for row in images))) for key, values in sweep.axes]
+    check_baselines([Axis(key, tuple(dict.fromkeys(values))) for key, values in axes], against)
+    members = _by_member(images, [axis.key for axis in axes])
+    savings = [saving for value in against.values for saving in _savings(members, against.key, value)]
     if not savings:
         wanted = f"{against.key}={','.join(against.values)}"
         raise UserError(f"{sweep.folder}: no member and its counterpart with {wanted} are both finished")
@@ -78,22 +85,33 @@ def write_savings(sweep: Sweep, against: Axis) -> Path:
     return sweep.folder / TABLE
 
 
-def _savings(sweep: Sweep, key: str, value: str) -> Iterator[Saving]:
-    members = {_place(member.settings): member for member in sweep.members}
-    pairs: dict[tuple[tuple[str, str], ...], list[tuple[Member, Member]]] = defaultdict(list)
-    for member in sweep.members:
-        other = members[_place({**member.settings, key: value})]
-        if member.settings[key] != value and sweep.finished(member) and sweep.finished(other):
-            pairs[_place({k: v for k, v in member.settings.items() if k != SEED})].append((member, other))
+def _by_member(images: Sequence[Row], keys: Sequence[str]) -> dict[Place, dict[str, dict[str, Row]]]:
+    """Lines by settings, set and name."""
+    members: dict[Place, dict[str, dict[str, Row]]] = defaultdict(lambda: defaultdict(dict))
+    for row in images:
+        if not row["bytes"]:
+            raise UserError(
+                f"{row['dataset']}/{row['name']} was not coded by a member, so there are no bytes to compare"
+            )
+        members[tuple((key, row[key]) for key in keys)][row["dataset"]][row["name"]] = row
+    return members
+
+
+def _savings(members: Mapping[Place, Mapping[str, Mapping[str, Row]]], key: str, value: str) -> Iterator[Saving]:
+    pairs: dict[Place, list[tuple[Place, Place]]] = defaultdict(list)
+    for place in members:
+        other = tuple((name, value if name == key else own) for name, own in place)
+        if other != place and other in members:
+            pairs[tuple(setting for setting in place if setting[0] != SEED)].append((place, other))
     for settings, twins in pairs.items():
-        rows = [(_rows(sweep, member), _rows(sweep, other)) for member, other in twins]
+        rows = [(members[mine], members[other]) for mine, other in twins]
         for dataset in sorted(set.intersection(*(set(part) for pair in rows for part in pair))):
             paired = [(mine[dataset], others[dataset]) for mine, others in rows]
             yield _saving(dict(settings), value, dataset, paired)
 
 
 def _saving(
-    settings: dict[str, str], against: str, dataset: str, seeds: list[tuple[dict[str, Any], dict[str, Any]]]
+    settings: dict[str, str], against: str, dataset: str, seeds: Sequence[tuple[Mapping[str, Row], Mapping[str, Row]]]
 ) -> Saving:
     """Of the rows by image of each seed's member and of its counterpart."""
     saved = [
@@ -113,6 +131,7 @@ def _saving(
         dataset=dataset,
         images=len(by_image),
         seeds=len(seeds),
+        trained_parameters=int(count) if (count := next(iter(seeds[0][0].values()))[PARAMETERS]) else None,
         bpp=mean("bpp"),
         saved_percent=fmean(by_image),
         low=low,
@@ -122,20 +141,3 @@ def _saving(
         encode_seconds=mean("encode_seconds"),
         decode_seconds=mean("decode_seconds"),
     )
-
-
-def _place(settings: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(settings.items())
-
-
-def _rows(sweep: Sweep, member: Member) -> dict[str, dict[str, dict[str, str]]]:
-    """What `test` measured of every image, by set and name."""
-    found: dict[str, dict[str, dict[str, str]]] = {}
-    for path in sorted((newest_run(sweep.folder / member.name / "test") / "metrics").glob("test_*.csv")):
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        if rows and "bytes" in rows[0]:
-            if any(not row["bytes"] for row in rows):
-                raise UserError(f"{path}: has images that were not coded, so there are no bytes to compare")
-            found[rows[0]["dataset"]] = {row["name"]: row for row in rows}
-    return found

@@ -138,17 +138,28 @@ def collect(sweep: Sweep) -> tuple[Path, list[str]]:
         if not sweep.finished(member):
             missing.append(member.name)
             continue
-        for dataset, means in _means(sweep.folder / member.name / "test").items():
+        for dataset, means in _means(newest_test(sweep, member)).items():
             rows.append({"member": member.name, **member.settings, "set": dataset, **means})
     columns = list(dict.fromkeys(column for row in rows for column in row))
     write_csv(sweep.folder / TABLE, columns, ([row.get(column) for column in columns] for row in rows))
     return sweep.folder / TABLE, missing
 
 
-def _means(folder: Path) -> dict[str, dict[str, Any]]:
-    """Every mean and every distance of the newest test in a folder, by set of images."""
+def newest_test(sweep: Sweep, member: Member) -> Path:
+    """The folder with what the last test of a finished member measured."""
+    return newest_run(sweep.folder / member.name / "test") / "metrics"
+
+
+def trained_parameters(path: Path) -> int | None:
+    """How many weights the training changed, from the JSON file of a test; None where it does not say."""
+    count: int | None = _document(path).get("header", {}).get("trained_parameters")
+    return count
+
+
+def _means(metrics: Path) -> dict[str, dict[str, Any]]:
+    """Every mean and every distance of a test, by set of images."""
     found: dict[str, dict[str, Any]] = {}
-    for path in sorted((newest_run(folder) / "metrics").glob("test_*.json")):
+    for path in sorted(metrics.glob("test_*.json")):
         header = _document(path).get("header", {})
         means = header.get("means", {})
         dataset = means.pop("dataset", None)  # only rate and distortion have it among their means
@@ -157,7 +168,7 @@ def _means(folder: Path) -> dict[str, dict[str, Any]]:
         perceptual = _document(path.with_name(f"test_{dataset}_perceptual.json")).get("header", {}).get("means", {})
         distances = _document(path.with_name(f"test_{dataset}_sets.json")).get("distances", {})
         measured = {**means, **perceptual, **{name: entry["value"] for name, entry in distances.items()}}
-        found[dataset] = {"trained_parameters": header.get("trained_parameters"), **measured}
+        found[dataset] = {"trained_parameters": trained_parameters(path), **measured}
     return found
 
 

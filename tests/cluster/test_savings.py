@@ -1,12 +1,15 @@
 """Bytes saved against another member of a sweep."""
 
 import csv
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from lightning_codec.cli import main
 from lightning_codec.cluster.grid import Axis
+from lightning_codec.cluster.images import write_images
 from lightning_codec.cluster.savings import write_savings
 from lightning_codec.cluster.script import FINISHED
 from lightning_codec.cluster.sweep import Sweep
@@ -42,12 +45,17 @@ def sweep(tmp_path: Path) -> Sweep:
     return found
 
 
+def savings(sweep: Sweep, key: str, *values: str, others: Sequence[Path] = ()) -> list[dict[str, str]]:
+    _, images = write_images(sweep, others)
+    return table(write_savings(sweep, images, Axis(key, values)))
+
+
 def table(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.open()))
 
 
 def test_bytes_are_compared_image_by_image_and_seed_by_seed(sweep: Sweep) -> None:
-    (row,) = table(write_savings(sweep, Axis("model.part", ("none",))))
+    (row,) = savings(sweep, "model.part", "none")
     assert (row["model.part"], row["dataset"], row["images"], row["seeds"]) == ("all", "kodak", "2", "1")
     assert float(row["saved_percent"]) == pytest.approx((10 + 20) / 2)
     assert (float(row["low"]), float(row["high"])) == pytest.approx((10, 20))
@@ -57,7 +65,7 @@ def test_bytes_are_compared_image_by_image_and_seed_by_seed(sweep: Sweep) -> Non
     assert (float(row["encode_seconds"]), float(row["decode_seconds"])) == (0.25, 0.5)
 
     finish(sweep, "part=all,seed_everything=1", {"kodak": [("a", 80, 30.0), ("b", 360, 32.0)]})
-    (row,) = table(write_savings(sweep, Axis("model.part", ("none",))))
+    (row,) = savings(sweep, "model.part", "none")
     assert row["seeds"] == "2"
     # images: (10 + 20) / 2 and (20 + 10) / 2; seeds: (10 + 20) / 2 and (20 + 10) / 2
     assert float(row["saved_percent"]) == pytest.approx(15)
@@ -66,13 +74,13 @@ def test_bytes_are_compared_image_by_image_and_seed_by_seed(sweep: Sweep) -> Non
 
 
 def test_the_other_way_round_more_bytes_are_a_negative_saving(sweep: Sweep) -> None:
-    (row,) = table(write_savings(sweep, Axis("model.part", ("all",))))
+    (row,) = savings(sweep, "model.part", "all")
     assert row["model.part"] == "none"
     assert float(row["saved_percent"]) == pytest.approx(100 * ((1 - 100 / 90) + (1 - 200 / 160)) / 2)
 
 
 def test_several_are_compared_with_in_one_table(sweep: Sweep) -> None:
-    rows = table(write_savings(sweep, Axis("model.part", ("none", "all"))))
+    rows = savings(sweep, "model.part", "none", "all")
     assert [(row["model.part"], row["against"]) for row in rows] == [("all", "none"), ("none", "all")]
     assert [float(row["saved_percent"]) for row in rows] == pytest.approx([15, 100 * (2 - 100 / 90 - 200 / 160) / 2])
 
@@ -99,7 +107,7 @@ def test_what_cannot_be_compared_is_one_line(key: str, value: str, message: str,
     for member in ("part=none,seed_everything=1", "part=all,seed_everything=0"):
         (sweep.folder / member / FINISHED).unlink()
     with pytest.raises(UserError, match=message):
-        write_savings(sweep, Axis(key, (value,)))
+        savings(sweep, key, value)
     assert not (sweep.folder / "savings.csv").exists()
 
 
@@ -118,5 +126,64 @@ def test_a_baseline_that_there_is_not_is_refused_before_anything_is_trained(
 def test_images_that_were_not_coded_are_refused(sweep: Sweep) -> None:
     path = sweep.folder / "part=all,seed_everything=0/test/version_0/metrics/test_kodak.csv"
     path.write_text(path.read_text().replace("90,", ",", 1))
-    with pytest.raises(UserError, match=r"test_kodak\.csv: has images that were not coded"):
-        write_savings(sweep, Axis("model.part", ("none",)))
+    with pytest.raises(UserError, match=r"^kodak/a was not coded by a member"):
+        savings(sweep, "model.part", "none")
+
+
+def test_every_image_is_in_one_table_with_the_settings_of_its_member(sweep: Sweep) -> None:
+    tested = sweep.folder / "part=all,seed_everything=0/test/version_0/metrics/test_kodak.json"
+    tested.write_text(json.dumps({"header": {"trained_parameters": 123}}))
+    path, rows = write_images(sweep)
+    assert rows == table(path)
+    assert [(row["model.part"], row["seed_everything"], row["name"], row["bytes"]) for row in rows] == [
+        ("none", "0", "a", "100"),
+        ("none", "0", "b", "200"),
+        ("none", "1", "a", "100"),
+        ("none", "1", "b", "400"),
+        ("all", "0", "a", "90"),
+        ("all", "0", "b", "160"),
+    ]
+    assert [row["trained_parameters"] for row in rows] == ["", "", "", "", "123", "123"]
+    assert [row["trained_parameters"] for row in savings(sweep, "model.part", "none")] == ["123"]
+
+
+def test_members_of_another_machine_are_compared_with(sweep: Sweep, tmp_path: Path) -> None:
+    second = Sweep(tmp_path / "other", ("--x=1",), (Axis("model.part", ("all",)), Axis("seed_everything", ("0", "1"))))
+    second.begin()
+    finish(second, "part=all,seed_everything=0", {"kodak": [("a", 1, 30.0), ("b", 1, 32.0)]})  # which sweep has as well
+    finish(second, "part=all,seed_everything=1", {"kodak": [("a", 80, 30.0), ("b", 360, 32.0)]})
+    path, _ = write_images(second)
+    (row,) = savings(sweep, "model.part", "none", others=[path])
+    assert row["seeds"] == "2"
+    assert float(row["saved_percent"]) == pytest.approx(15)
+    # what is compared with may be on the other machine alone
+    (row,) = savings(second, "model.part", "none", others=[write_images(sweep)[0]])
+    assert row["seeds"] == "2"
+    assert float(row["saved_percent"]) == pytest.approx((99 + 99.5 + 20 + 10) / 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such table; give the images.csv of another sweep"),
+        ("member,bytes\na,1\n", "is no images.csv of a sweep with the same axes"),
+        ("", "is no images.csv of a sweep with the same axes"),
+        ("cut", "is no images.csv of a sweep with the same axes"),
+        ("no number", "is no images.csv of a sweep with the same axes"),
+    ],
+)
+def test_a_table_of_something_else_is_refused_in_one_line(
+    content: str | None, message: str, sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "other.csv"
+    if content == "cut":
+        content = write_images(sweep)[0].read_text()[:-10]
+    if content == "no number":
+        content = write_images(sweep)[0].read_text().replace(",100,", ",ten,", 1)
+    if content is not None:
+        path.write_text(content)
+    command = ["sweep", "-o", str(sweep.folder), "--collect", "--against", "model.part=none", "--with", str(path)]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert f"{path}: {message}" in error
+    assert len(error.splitlines()) == 1
