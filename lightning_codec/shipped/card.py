@@ -56,7 +56,7 @@ class Card:
         init_args: configuration, as the record of a checkpoint has it.
         trained_sha256: `weights_digest` of the network as it was trained, before its weights were rounded.
         weights_sha256: `weights_digest` of the network as it ships.
-        pixels_sha256: of the 8-bit picture that its sample, `<name>.lcb`, decodes to.
+        pixels_sha256: of the 8-bit picture that its sample, `<name>.lcb`, decoded to at the export, `<name>.png`.
         facts: what its makers say.
     """
 

@@ -26,9 +26,14 @@ class Model(NamedTuple):
         """A small file of its codec, by which it is verified."""
         return self.folder / f"{self.card.name}.lcb"
 
+    @property
+    def picture(self) -> Path:
+        """What the sample decoded to when the model was exported."""
+        return self.folder / f"{self.card.name}.png"
+
 
 class Catalogue:
-    """The models in a folder: `<name>.json` and `<name>.lcb` of each, and `<weights>.safetensors`, of one or several.
+    """The models in a folder: `<name>.json`, `.lcb` and `.png` of each, and `<weights>.safetensors`, of one or several.
 
     Nothing but cards is read, and nothing is kept.
 

@@ -14,12 +14,13 @@ from lightning_codec.diffusion.denoiser import Denoiser
 from lightning_codec.diffusion_decoder import DiffusionDecoder
 from lightning_codec.errors import UserError
 from lightning_codec.files import write_atomically, write_json
+from lightning_codec.images import write_png
 from lightning_codec.model import CompressionModel
 from lightning_codec.multirate import MultiRateNetwork
 from lightning_codec.networks import build_network, network_of
 from lightning_codec.shipped.card import NAME, Card, Facts
 from lightning_codec.shipped.catalogue import Catalogue, Model
-from lightning_codec.shipped.sample import encode_sample, sample_pixels
+from lightning_codec.shipped.sample import decode_sample, encode_sample, pixels_digest
 from lightning_codec.shipped.tensors import round_weights
 
 
@@ -76,6 +77,7 @@ def export_codec(order: Order, catalogue: Catalogue) -> Model:
     rounded = _Rounded(tensors, trained, _digest(network), _count(network))
     codec = Codec(network)
     sample = encode_sample(codec)
+    picture = decode_sample(codec, sample)
     card = Card(
         name=order.name,
         kind="entropy codec",
@@ -88,10 +90,10 @@ def export_codec(order: Order, catalogue: Catalogue) -> Model:
         init_args=content.init_args,
         trained_sha256=rounded.trained_sha256,
         weights_sha256=rounded.weights_sha256,
-        pixels_sha256=sample_pixels(codec, sample),
+        pixels_sha256=pixels_digest(picture),
         facts=order.facts,
     )
-    return _write(Model(card, catalogue.folder), rounded, sample)
+    return _write(Model(card, catalogue.folder), rounded, sample, picture)
 
 
 def export_decoder(order: Order, codec_name: str, catalogue: Catalogue) -> Model:
@@ -117,6 +119,7 @@ def export_decoder(order: Order, codec_name: str, catalogue: Catalogue) -> Model
     rounded = _Rounded(tensors, before, _digest(denoiser), _count(denoiser))
     decoder = DiffusionDecoder(Codec.load(model), denoiser, trained.sampling)
     sample = encode_sample(decoder)
+    picture = decode_sample(decoder, sample)
     card = Card(
         name=order.name,
         kind="diffusion decoder",
@@ -129,10 +132,10 @@ def export_decoder(order: Order, codec_name: str, catalogue: Catalogue) -> Model
         init_args=read_checkpoint(order.checkpoint).init_args,
         trained_sha256=rounded.trained_sha256,
         weights_sha256=rounded.weights_sha256,
-        pixels_sha256=sample_pixels(decoder, sample),
+        pixels_sha256=pixels_digest(picture),
         facts=order.facts,
     )
-    return _write(Model(card, catalogue.folder), rounded, sample)
+    return _write(Model(card, catalogue.folder), rounded, sample, picture)
 
 
 def _check_name(order: Order, catalogue: Catalogue) -> None:
@@ -179,7 +182,7 @@ def _count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _write(model: Model, rounded: _Rounded, sample: bytes) -> Model:
+def _write(model: Model, rounded: _Rounded, sample: bytes, picture: Tensor) -> Model:
     """Write the files of a model, the card last: what has none is no model yet."""
     content = save(dict(rounded.tensors))
     sharers = [other.card.name for other in Catalogue(model.folder).models() if other.weights == model.weights]
@@ -187,5 +190,6 @@ def _write(model: Model, rounded: _Rounded, sample: bytes) -> Model:
         raise UserError(f"{model.weights}: belongs to {', '.join(sharers)} and has other weights: give another name")
     write_atomically(model.weights, content)
     write_atomically(model.sample, sample)
+    write_png(picture / 255, model.picture)
     write_json(Catalogue(model.folder).card_path(model.card.name), asdict(model.card))
     return model

@@ -30,8 +30,8 @@ def encode_sample(codec: Codec | DiffusionDecoder) -> bytes:
         return codec.compress(sample_picture())
 
 
-def sample_pixels(decoder: Codec | DiffusionDecoder, data: bytes) -> str:
-    """SHA-256, in hexadecimal, of the 8-bit picture of a file: rows of RGB.
+def decode_sample(decoder: Codec | DiffusionDecoder, data: bytes) -> Tensor:
+    """The 8-bit picture of a file, uint8 [3, H, W].
 
     It is decoded by one thread, and by a diffusion decoder in 4 steps with seed 0.
 
@@ -42,7 +42,11 @@ def sample_pixels(decoder: Codec | DiffusionDecoder, data: bytes) -> str:
         decoder = copy.copy(decoder)
         decoder.sampling = replace(decoder.sampling, steps=STEPS)
     with _one_thread():
-        pixels = to_uint8(decoder.decompress(data))
+        return to_uint8(decoder.decompress(data))
+
+
+def pixels_digest(pixels: Tensor) -> str:
+    """SHA-256, in hexadecimal, of an 8-bit picture [3, H, W]: rows of RGB."""
     return hashlib.sha256(pixels.permute(1, 2, 0).contiguous().numpy().tobytes()).hexdigest()
 
 

@@ -82,7 +82,7 @@ def test_verify_is_0_only_if_all_agree(ships: Path, capsys: pytest.CaptureFixtur
     assert out == "middle: correct\n"
     first, second = err.splitlines()
     assert first.startswith("lightning-codec: error: low: its weights have the fingerprint ")
-    assert second.startswith(f"lightning-codec: error: {ships}/low.lcb: decodes to other pixels")
+    assert second.startswith(f"lightning-codec: error: {ships}/low.png: is not the picture of the card")
     assert main(["models", "verify", "high", "real"]) == 0
 
 
@@ -94,7 +94,7 @@ def test_export_writes_models_that_verify(fleet: Path, ships: Path, capsys: pyte
         options = ["--model", checkpoint, "--name", name, "--quality", "2", "--card", "facts.json", *more]
         assert main(["models", "export", *options]) == 0
         assert main(["models", "export", *options, "-o", "elsewhere"]) == 0
-        for suffix in ("safetensors", "lcb"):
+        for suffix in ("safetensors", "lcb", "png"):
             written = (ships / f"{name}.{suffix}").read_bytes()
             assert written == Path("elsewhere", f"{name}.{suffix}").read_bytes()
             assert written == (fleet / f"models/{name}.{suffix}").read_bytes()
