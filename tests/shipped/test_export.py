@@ -98,9 +98,11 @@ def test_a_decoder_is_stored_without_its_codec(ships: Path) -> None:
     assert weights - header < 2.2 * Catalogue(ships).model("middle").card.parameters
 
 
-def test_three_files_and_no_others_are_written(ships: Path) -> None:
+def test_four_files_and_no_others_are_written(ships: Path) -> None:
     assert sorted(path.name for path in ships.iterdir()) == sorted(
-        f"{name}.{suffix}" for name in ("low", "middle", "high", "real") for suffix in ("json", "lcb", "safetensors")
+        f"{name}.{suffix}"
+        for name in ("low", "middle", "high", "real")
+        for suffix in ("json", "lcb", "png", "safetensors")
     )
 
 
