@@ -63,7 +63,7 @@ def shared(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 def test_all_rates_share_one_file_and_each_is_the_codec_of_its_rate(shared: Path) -> None:
     assert sorted(path.name for path in shared.iterdir()) == sorted(
-        ["photo.safetensors", *(f"photo-{k}.{suffix}" for k in (1, 2, 3) for suffix in ("json", "lcb"))]
+        ["photo.safetensors", *(f"photo-{k}.{suffix}" for k in (1, 2, 3) for suffix in ("json", "lcb", "png"))]
     )
     rounded = networks()
     round_weights(rounded)
