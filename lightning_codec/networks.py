@@ -1,6 +1,6 @@
 """The network of any source: a checkpoint, or a model that ships."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning_codec.checkpoint import CheckpointError, from_plain, load_weights, read_checkpoint
 from lightning_codec.errors import UserError
@@ -21,14 +21,13 @@ def load_model(source: ModelSource) -> CompressionModel:
     Raises:
         CheckpointError: there is neither, or it is damaged or not of this package.
     """
-    network, rate, _ = _load(source)
-    return network_of(network, rate)
+    return _load(source).model
 
 
 def load_codec(source: ModelSource) -> tuple[CompressionModel, bool]:
     """As `load_model`, and whether the diffusion decoder of the source, if it has one, looks at a texture map."""
-    network, rate, decoder = _load(source)
-    return network_of(network, rate), decoder.get("texture_map", False)
+    loaded = _load(source)
+    return loaded.model, loaded.decoder.get("texture_map", False)
 
 
 def load_rates(source: ModelSource) -> MultiRateNetwork:
@@ -37,7 +36,7 @@ def load_rates(source: ModelSource) -> MultiRateNetwork:
     Raises:
         CheckpointError: as `load_model`, or it is of one rate.
     """
-    network, _, _ = _load(source)
+    network = _load(source).network
     if not isinstance(network, MultiRateNetwork):
         raise CheckpointError(f"{source}: is of one rate, not of several")
     return network
@@ -58,18 +57,29 @@ def network_of(network: CompressionModel | MultiRateNetwork, rate: int | None) -
     return network if isinstance(network, CompressionModel) else network.network(rate)
 
 
-def _load(source: ModelSource) -> tuple[CompressionModel | MultiRateNetwork, int | None, dict[str, Any]]:
-    """The network of a source, which of its rates is meant, as `network_of` takes it, and its decoder's settings."""
+class _Loaded(NamedTuple):
+    """What a source has."""
+
+    network: CompressionModel | MultiRateNetwork
+    model: CompressionModel
+    """of the rate that is meant"""
+    decoder: dict[str, Any]
+    """settings of its diffusion decoder; empty without one"""
+
+
+def _load(source: ModelSource) -> _Loaded:
     found = find_model(source)
     if isinstance(found, Model):
         codec = Catalogue(found.folder).codec_of(found)
         network = load_network(codec, lambda: build_network(codec.card.init_args))
-        check_digest(codec, network_of(network, codec.card.rate))
-        return network, codec.card.rate, _decoder_settings(found)
+        model = network_of(network, codec.card.rate)
+        check_digest(codec, model)
+        return _Loaded(network, model, _decoder_settings(found))
     content = read_checkpoint(found)
     network = build_network(content.init_args)
     load_weights(network, content, "model." if isinstance(network, CompressionModel) else "")
-    return network, content.init_args.get("rate"), content.init_args.get("decoder", {})
+    model = network_of(network, content.init_args.get("rate"))
+    return _Loaded(network, model, content.init_args.get("decoder", {}))
 
 
 def _decoder_settings(model: Model) -> dict[str, Any]:
