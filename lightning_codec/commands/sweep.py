@@ -37,8 +37,8 @@ def run(name: str, arguments: list[str]) -> int:
     parser.add_argument(
         "--against",
         metavar="KEY=A,B,...",
-        help="write savings.csv too: what the others save of the bytes of the members with each of these values, image "
-        "by image",
+        help="write savings.csv and changes.csv too: what the others save of the bytes of the members with each of "
+        "these values, and by how much their pictures differ, image by image",
     )
     parser.add_argument(
         "--with",
@@ -66,7 +66,7 @@ def run(name: str, arguments: list[str]) -> int:
         raise UserError(f"nothing to sweep: give --set KEY=A,B,...; see {parser.prog} --help")
     sweep = Sweep(options.output, tuple(fit_arguments), tuple(parse_axis(text) for text in options.set))
     if options.against is not None:
-        from lightning_codec.cluster.savings import check_baselines
+        from lightning_codec.cluster.pairing import check_baselines
 
         check_baselines(sweep.axes, parse_axis(options.against, "--against"))
     for member in sweep.members:
@@ -137,8 +137,12 @@ def _collect(sweep: "Sweep", against: str | None, others: list[Path]) -> int:
     if missing:
         print(f"not in them, not finished: {', '.join(missing)}")
     if against is not None:
+        from lightning_codec.cluster.changes import write_changes
         from lightning_codec.cluster.grid import parse_axis
+        from lightning_codec.cluster.pairing import pairs
         from lightning_codec.cluster.savings import write_savings
 
-        print(f"savings: {write_savings(sweep, images, parse_axis(against, '--against'))}")
+        compared = pairs(sweep, images, parse_axis(against, "--against"))
+        print(f"savings: {write_savings(sweep.folder, compared)}")
+        print(f"changes: {write_changes(sweep.folder, compared)}")
     return 0

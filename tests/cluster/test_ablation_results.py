@@ -8,7 +8,8 @@ import pytest
 
 from lightning_codec.cluster.grid import Axis
 from lightning_codec.cluster.images import write_images
-from lightning_codec.cluster.savings import SEED, write_savings
+from lightning_codec.cluster.pairing import SEED, pairs
+from lightning_codec.cluster.savings import write_savings
 from lightning_codec.cluster.sweep import Sweep
 
 ABLATION = Path(__file__).resolve().parents[2] / "configs" / "experiment" / "ablation"
@@ -33,7 +34,7 @@ def test_savings_are_those_of_the_images(tmp_path: Path) -> None:
     networks = sorted({row[NETWORK] for path in SEEDS for row in rows(path)})
     sweep = Sweep(tmp_path, (), (Axis(SEED, tuple(seeds)), Axis(NETWORK, tuple(networks))))
     _, images = write_images(sweep, SEEDS)
-    written = rows(write_savings(sweep, images, Axis(NETWORK, tuple(networks))))
+    written = rows(write_savings(tmp_path, pairs(sweep, images, Axis(NETWORK, tuple(networks)))))
     committed = rows(ABLATION / "entropy_savings.csv")
     assert len(written) == len(committed) >= len(networks)
     for line, expected in zip(written, committed, strict=True):

@@ -10,6 +10,7 @@ import pytest
 from lightning_codec.cli import main
 from lightning_codec.cluster.grid import Axis
 from lightning_codec.cluster.images import write_images
+from lightning_codec.cluster.pairing import pairs
 from lightning_codec.cluster.savings import write_savings
 from lightning_codec.cluster.script import FINISHED
 from lightning_codec.cluster.sweep import Sweep
@@ -47,7 +48,7 @@ def sweep(tmp_path: Path) -> Sweep:
 
 def savings(sweep: Sweep, key: str, *values: str, others: Sequence[Path] = ()) -> list[dict[str, str]]:
     _, images = write_images(sweep, others)
-    return table(write_savings(sweep, images, Axis(key, values)))
+    return table(write_savings(sweep.folder, pairs(sweep, images, Axis(key, values))))
 
 
 def table(path: Path) -> list[dict[str, str]]:
