@@ -33,7 +33,7 @@ DEFAULT_METRICS = (
     "kid256",
 )
 CODEC_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-SAMPLING_OPTIONS: dict[str, Callable[[str], Any]] = {"steps": positive, "sampler": str}
+SAMPLING_OPTIONS: dict[str, Callable[[str], Any]] = {"steps": positive, "sampler": str, "t_start": float}
 DECODING_OPTIONS: dict[str, Callable[[str], Any]] = {"seed": seed, "perception": fraction}
 
 
@@ -101,8 +101,8 @@ def _parser(name: str) -> CommandParser:
         action="append",
         default=[],
         help="a checkpoint or the name of a model that ships; options as in "
-        "last.ckpt:decoder=diffusion,steps=4,sampler=ddim,seed=0,perception=1,name=ours; models of one name "
-        "are points of one curve; may be repeated",
+        "last.ckpt:decoder=diffusion,steps=4,sampler=ddim,t_start=0.25,seed=0,perception=1,name=ours; models of "
+        "one name are points of one curve; may be repeated",
     )
     parser.add_argument(
         "--baseline",

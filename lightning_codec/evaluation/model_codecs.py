@@ -87,7 +87,9 @@ def model_setting(request: ModelRequest) -> CodecSetting:
     if isinstance(network, DiffusionDecoder):
         sampling = replace(network.sampling, **request.sampling)
         options = DecodeOptions(request.seed, request.perception)
-        setting += f",{sampling.sampler},steps={sampling.steps},seed={options.seed},perception={options.perception:g}"
+        setting += f",{sampling.sampler},steps={sampling.steps}"
+        setting += f",t_start={sampling.t_start:g}" if "t_start" in request.sampling else ""
+        setting += f",seed={options.seed},perception={options.perception:g}"
         description = "this program, diffusion decoder"
         cost += 3.0 * sampling.evaluations
     identity = f"{description} {digest} {sampling} {options}, source {_source_digest()}, torch {torch.__version__}"

@@ -25,8 +25,10 @@ from tests.tiny import tiny_compression_model, tiny_denoiser, write_diffusion_ch
         ("a=b/last.ckpt", ModelRequest(Path("a=b/last.ckpt"))),
         ("last.ckpt:name=ours", ModelRequest(Path("last.ckpt"), "ours")),
         (
-            "x/last.ckpt:decoder=diffusion,steps=4,sampler=ddim,seed=7,perception=0.5,name=A-1",
-            ModelRequest(Path("x/last.ckpt"), "A-1", "diffusion", {"steps": 4, "sampler": "ddim"}, 7, 0.5),
+            "x/last.ckpt:decoder=diffusion,steps=4,sampler=ddim,t_start=0.5,seed=7,perception=0.5,name=A-1",
+            ModelRequest(
+                Path("x/last.ckpt"), "A-1", "diffusion", {"steps": 4, "sampler": "ddim", "t_start": 0.5}, 7, 0.5
+            ),
         ),
     ],
 )
@@ -37,7 +39,7 @@ def test_a_model_and_its_options(text, request_):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a.ckpt:step=4", "option 'step': it must be one of decoder, name, steps, sampler, seed, perception"),
+        ("a.ckpt:step=4", "option 'step': it must be one of decoder, name, steps, sampler, t_start, seed, perception"),
         ("a.ckpt:decoder=gan", r"decoder cannot be 'gan' \(it must be mse or diffusion\)"),
         ("a.ckpt:decoder=diffusion,steps=0", "steps cannot be '0'"),
         ("a.ckpt:decoder=diffusion,perception=2", r"perception cannot be '2' \(2 does not lie in \[0, 1\]\)"),

@@ -118,6 +118,18 @@ def test_a_checkpoint_with_its_diffusion_decoder_at_given_options(checkpoint):
     assert not torch.equal(decoder.decompress(data, DecodeOptions(4, 0.5)), expected)
 
 
+def test_a_start_of_ones_own_is_named_and_taken(checkpoint):
+    setting = only(ModelRequest(checkpoint, "ours", "diffusion", {"t_start": 1.0}, 3))
+    assert setting.setting[8:] == ",2m,steps=2,t_start=1,seed=3,perception=1"
+    decoder = DiffusionDecoder.load(checkpoint)
+    data = decoder.compress(picture(0))
+    assert decoder.sampling.t_start != 1.0
+    decoder.sampling = dataclasses.replace(decoder.sampling, t_start=1.0)
+    assert torch.equal(setting.source.load().decompress(data), decoder.decompress(data, DecodeOptions(3)))
+    with pytest.raises(UserError, match=r"sampling: t_start is 2.0: it must lie in \(0, 1\]"):
+        only(ModelRequest(checkpoint, "ours", "diffusion", {"t_start": 2.0}))
+
+
 def test_whatever_changes_the_picture_changes_the_identity(checkpoint, tmp_path):
     other_codec, other_decoder, other_time = (tmp_path / name for name in ("codec.ckpt", "decoder.ckpt", "time.ckpt"))
     write_diffusion_checkpoint(other_codec, tiny_compression_model(1), tiny_denoiser(), SamplingConfig(steps=2))
