@@ -117,16 +117,24 @@ def _export(name: str, arguments: list[str]) -> int:
     )
     parser.add_argument("--codec", metavar="NAME", help="of a diffusion decoder: the codec whose files it decodes")
     parser.add_argument(
+        "--steps",
+        metavar="S",
+        type=positive,
+        help="of a diffusion decoder: in which it decodes where nobody says otherwise (default: as trained)",
+    )
+    parser.add_argument(
         "-o", "--output", metavar="FOLDER", type=Path, help="where to write (default: to the models that ship)"
     )
     options = parser.parse_args(arguments)
     if options.codec is not None and options.rate:
         raise UserError("--rate is of a codec's checkpoint: a decoder is of the rate of its --codec; leave it out")
+    if options.codec is None and options.steps is not None:
+        raise UserError("--steps is of a diffusion decoder: give its --codec too, or leave it out")
     facts = read_facts(options.card)
 
     from lightning_codec.shipped.export import Order, export_codec, export_decoder
 
-    order = Order(options.model, options.name, options.quality, facts, options.rate, options.weights)
+    order = Order(options.model, options.name, options.quality, facts, options.rate, options.weights, options.steps)
     catalogue = shipped() if options.output is None else Catalogue(options.output)
     model = export_codec(order, catalogue) if options.codec is None else export_decoder(order, options.codec, catalogue)
     print(f"{model.weights}  {_kibibytes(model)} KiB  fingerprint {model.card.fingerprint}")

@@ -37,6 +37,8 @@ class Order(NamedTuple):
     """which rate of a checkpoint of several, from 0"""
     weights: str | None = None
     """name of the file of tensors; that of the model by default"""
+    steps: int | None = None
+    """in which a diffusion decoder decodes where nobody says otherwise; those it was trained with by default"""
 
 
 class _Rounded(NamedTuple):
@@ -117,6 +119,9 @@ def export_decoder(order: Order, codec_name: str, catalogue: Catalogue) -> Model
     before = _digest(denoiser)
     tensors = _round(denoiser, order.checkpoint)
     rounded = _Rounded(tensors, before, _digest(denoiser), _count(denoiser))
+    init_args = read_checkpoint(order.checkpoint).init_args
+    if order.steps is not None:
+        init_args = {**init_args, "sampling": {**init_args["sampling"], "steps": order.steps}}
     decoder = DiffusionDecoder(Codec.load(model), denoiser, trained.sampling)
     sample = encode_sample(decoder)
     picture = decode_sample(decoder, sample)
@@ -129,7 +134,7 @@ def export_decoder(order: Order, codec_name: str, catalogue: Catalogue) -> Model
         weights=order.weights or order.name,
         rate=0,
         parameters=rounded.parameters,
-        init_args=read_checkpoint(order.checkpoint).init_args,
+        init_args=init_args,
         trained_sha256=rounded.trained_sha256,
         weights_sha256=rounded.weights_sha256,
         pixels_sha256=pixels_digest(picture),

@@ -124,6 +124,10 @@ def test_export_writes_models_that_verify(fleet: Path, ships: Path, capsys: pyte
             ],
             "--rate is of a codec's checkpoint: a decoder is of the rate of its --codec",
         ),
+        (
+            ["export", "--model", "a", "--name", "a", "--quality", "1", "--card", "a", "--steps", "2"],
+            "--steps is of a diffusion decoder: give its --codec too",
+        ),
         (["split", "--model", "none.ckpt", "-o", "out"], "none.ckpt: no such checkpoint file"),
     ],
 )

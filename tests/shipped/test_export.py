@@ -1,5 +1,6 @@
 """From a checkpoint to the model that ships, and from its name to the same bytes and pictures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,16 @@ def test_a_decoder_that_was_trained_on_the_model_that_ships_is_its_decoder_too(s
     model = export_decoder(order(tmp_path / "d.ckpt", "real-3", 3), "high", Catalogue(ships))
     data = Codec.load("high").compress(picture(64, 64))
     assert DiffusionDecoder.load(model).decompress(data).shape == (3, 64, 64)
+
+
+def test_a_decoder_ships_with_the_number_of_steps_that_it_is_given(ships: Path, tmp_path: Path) -> None:
+    write_diffusion_checkpoint(tmp_path / "d.ckpt", Codec.load("high").model, tiny_denoiser(), SAMPLING)
+    model = export_decoder(order(tmp_path / "d.ckpt", "real-3", 3)._replace(steps=3), "high", Catalogue(ships))
+    trained, exported = DiffusionDecoder.load(tmp_path / "d.ckpt"), DiffusionDecoder.load(model)
+    assert exported.sampling == replace(SAMPLING, steps=3) != trained.sampling
+    data = exported.compress(picture(64, 64))
+    assert not torch.equal(exported.decompress(data), trained.decompress(data))
+    assert faults("real-3", Catalogue(ships)) == []
 
 
 def test_where_the_decoder_that_ships_looks_at_a_texture_map_the_codecs_files_have_one(
