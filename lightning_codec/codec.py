@@ -64,8 +64,8 @@ class Codec:
           │             └─► walk of the entropy model ─► rANS ─► segment 1
           └─► what texture the decoded picture lacks ─► rANS ─► segment 2, if it is asked for
 
-    The encoder and the decoder run the same walk on the same tensors, image by image, in float32. The network is
-    copied, so a training may go on meanwhile; probability tables are made from the weights when first needed.
+    The encoder and the decoder run the same walk on the same tensors, image by image, in float32. Probability tables
+    are made from the weights when first needed.
 
     What decides a probability is computed on the CPU, wherever the transforms are. On a GPU the convolutions of one
     network give different last digits from call to call: of 24 photographs coded there 11 could not be decoded by the
@@ -74,11 +74,13 @@ class Codec:
     Args:
         model: the network; transforms are computed on its device.
         texture_map: whether its files tell a diffusion decoder how much texture is missing where (`texture_levels`).
+        owned: nobody else has the network. Otherwise it is copied, so that its training may go on meanwhile.
     """
 
-    def __init__(self, model: CompressionModel, texture_map: bool = False) -> None:
+    def __init__(self, model: CompressionModel, texture_map: bool = False, owned: bool = False) -> None:
         self.texture_map = texture_map
-        self.model = copy.deepcopy(model).eval().float().to(memory_format=torch.contiguous_format)
+        own = model if owned else copy.deepcopy(model)
+        self.model = own.eval().float().to(memory_format=torch.contiguous_format)
         self.model.requires_grad_(False)
         self.model.entropy.cpu()
 
@@ -97,7 +99,7 @@ class Codec:
             CheckpointError: there is neither, or it is damaged or not of this package.
         """
         model, texture_map = load_codec(source)
-        return cls(model.to(device), texture_map)
+        return cls(model.to(device), texture_map, owned=True)
 
     @cached_property
     def fingerprint(self) -> bytes:

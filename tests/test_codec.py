@@ -188,6 +188,7 @@ def test_a_codec_is_a_snapshot_of_its_model() -> None:
         for p in model.parameters():
             p.add_(0.1)
     assert codec.compress(picture(64, 64)) == data
+    assert Codec(model, owned=True).model is model
 
 
 def test_latents_are_exact_in_a_new_process(codec: Codec, tmp_path: Path) -> None:

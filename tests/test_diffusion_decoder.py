@@ -284,6 +284,9 @@ def test_a_decoder_is_a_snapshot_and_leaves_the_network_alone(decoder: Diffusion
     assert network.training
     assert torch.equal(mine.decompress(data), before)
     assert torch.equal(before, decoder.decompress(data))
+    owner = DiffusionDecoder(decoder.codec, network, decoder.sampling, owned=True)
+    assert owner.denoiser is network
+    assert not network.training
 
 
 def test_a_checkpoint_gives_the_averaged_weights_and_its_sampling(
