@@ -143,6 +143,9 @@ def test_the_ablation_of_the_decoder_changes_one_thing(path: Path, tmp_path: Pat
     changes = {"t_start": 0.25, "colour": 1.0, "chroma": 1.0}
     assert record["sampling"] == {**record["sampling"], **given["sampling"], **changes}
     assert record["decoder"] == to_plain(preset_of_decoder(path))
+    codec.unlink()  # the checkpoint of the decoder has it
+    more += ["--data.test_sets", f"[{photos}]", "--perceptual.test", "[]", "--model.init_args.decoder", str(path)]
+    assert main(["test", "--config", str(whole), *more, "--ckpt_path", str(trained)]) == 0
 
 
 @pytest.mark.parametrize("path", DECODERS, ids=lambda path: path.stem)

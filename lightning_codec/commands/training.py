@@ -67,6 +67,8 @@ CALLBACKS: dict[str, type[pl.Callback]] = {
     "checkpoint": ModelCheckpoint,
     "last": LastCheckpoint,
 }
+# Arguments of a LightningModule that say where a training takes its first weights from.
+ORIGINS = frozenset({"codec", "start_from"})
 DEFAULTS = {
     "checkpoint.monitor": "val/loss",
     "checkpoint.filename": "best",
@@ -144,8 +146,15 @@ class CodecCLI(LightningCLI):
             raise UserError(essence(error)) from error
 
     def before_instantiate_classes(self) -> None:
-        """In a Slurm job: stop at what would make the command hang, before anything waits for another process."""
-        preflight_under_slurm(self.config[self.command], self.command)
+        """Leave alone what the weights of a finished training came from: its checkpoint brings all of them.
+
+        In a Slurm job, stop at what would make the command hang, before anything waits for another process.
+        """
+        config = self.config[self.command]
+        if self.command != "fit" and self.arguments.checkpoint is not None:
+            for name in ORIGINS.intersection(vars(config.model.init_args)):
+                config.model.init_args[name] = None
+        preflight_under_slurm(config, self.command)
 
     @property
     def settings(self) -> dict[str, Any]:
