@@ -144,6 +144,7 @@ def test_the_ablation_of_the_decoder_changes_one_thing(path: Path, tmp_path: Pat
     assert record["sampling"] == {**record["sampling"], **given["sampling"], **changes}
     assert record["decoder"] == to_plain(preset_of_decoder(path))
     codec.unlink()  # the checkpoint of the decoder has it
+    more += ["--model.init_args.start_from", "gone.ckpt"]  # nor does it matter what its training began with
     more += ["--data.test_sets", f"[{photos}]", "--perceptual.test", "[]", "--model.init_args.decoder", str(path)]
     assert main(["test", "--config", str(whole), *more, "--ckpt_path", str(trained)]) == 0
 

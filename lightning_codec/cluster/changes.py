@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import NamedTuple
 
 from lightning_codec.cluster.images import metrics
-from lightning_codec.cluster.pairing import Pair
-from lightning_codec.evaluation.compare import mean_interval
+from lightning_codec.cluster.pairing import Pair, spread
 from lightning_codec.files import write_csv
 
 TABLE = "changes.csv"
@@ -30,10 +29,9 @@ class Change(NamedTuple):
     change: float
     """mean minus that of the counterpart"""
     low: float | None
-    """95 % percentile bootstrap of the change over the images, each the mean of its seeds; None for a single image"""
+    """of the change, as in `Spread`"""
     high: float | None
     between_seeds: float | None
-    """standard deviation of the seeds' changes; None for a single one"""
 
 
 def write_changes(folder: Path, pairs: Sequence[Pair]) -> Path:
@@ -53,17 +51,17 @@ def _change(pair: Pair, metric: str) -> Change | None:
         return None
     values = [[float(mine[name][metric]) for name in names] for mine, _ in pair.seeds]
     differences = [[float(mine[n][metric]) - float(others[n][metric]) for n in names] for mine, others in pair.seeds]
-    by_image = [fmean(column) for column in zip(*differences, strict=True)]
-    means = [fmean(row) for row in differences]
+    total = spread(differences)
     return Change(
-        pair.settings,
-        pair.against,
-        pair.dataset,
-        metric,
-        len(names),
-        len(pair.seeds),
-        fmean(map(fmean, values)),
-        fmean(by_image),
-        *mean_interval(by_image),
-        stdev(means) if len(means) > 1 else None,
+        settings=pair.settings,
+        against=pair.against,
+        dataset=pair.dataset,
+        metric=metric,
+        images=len(names),
+        seeds=len(pair.seeds),
+        mean=fmean(map(fmean, values)),
+        change=total.mean,
+        low=total.low,
+        high=total.high,
+        between_seeds=total.between_seeds,
     )

@@ -2,11 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 from lightning_codec.cluster.grid import Axis
 from lightning_codec.cluster.sweep import Sweep
 from lightning_codec.errors import UserError
+from lightning_codec.evaluation.compare import mean_interval
 
 SEED = "seed_everything"
 Row = dict[str, str]
@@ -25,6 +27,24 @@ class Pair(NamedTuple):
     dataset: str
     seeds: list[tuple[Mapping[str, Row], Mapping[str, Row]]]
     """by seed, the lines of the member and of its counterpart, by the name of the image"""
+
+
+class Spread(NamedTuple):
+    """The mean of a number of images and seeds, and how sure it is."""
+
+    mean: float
+    low: float | None
+    """95 % percentile bootstrap over the images, each the mean of its seeds; None for a single image"""
+    high: float | None
+    between_seeds: float | None
+    """standard deviation of the seeds' means; None for a single one"""
+
+
+def spread(seeds: Sequence[Sequence[float]]) -> Spread:
+    """Of the numbers of the same images by every seed."""
+    by_image = [fmean(column) for column in zip(*seeds, strict=True)]
+    low, high = mean_interval(by_image)
+    return Spread(fmean(by_image), low, high, stdev(map(fmean, seeds)) if len(seeds) > 1 else None)
 
 
 def check_baselines(axes: Sequence[Axis], against: Axis) -> None:

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import NamedTuple
 
 from lightning_codec.cluster.images import PARAMETERS
-from lightning_codec.cluster.pairing import Pair
-from lightning_codec.evaluation.compare import mean_interval
+from lightning_codec.cluster.pairing import Pair, spread
 from lightning_codec.files import write_csv
 
 TABLE = "savings.csv"
@@ -28,10 +27,9 @@ class Saving(NamedTuple):
     saved_percent: float
     """100 (1 - bytes / bytes of the other), mean over the images of the mean over the seeds"""
     low: float | None
-    """95 % percentile bootstrap over the images; None for a single one"""
+    """as in `Spread`"""
     high: float | None
     between_seeds: float | None
-    """standard deviation of the seeds' means; None for a single one"""
     psnr_change: float
     """dB, mean over the images and seeds"""
     encode_seconds: float
@@ -52,9 +50,7 @@ def _saving(pair: Pair) -> Saving:
         [100.0 * (1.0 - float(row["bytes"]) / float(others[name]["bytes"])) for name, row in sorted(mine.items())]
         for mine, others in pair.seeds
     ]
-    by_image = [fmean(column) for column in zip(*saved, strict=True)]
-    means = [fmean(row) for row in saved]
-    low, high = mean_interval(by_image)
+    total = spread(saved)
 
     def mean(column: str, which: int = 0) -> float:
         return fmean(float(row[column]) for seed in pair.seeds for row in seed[which].values() if row[column])
@@ -64,14 +60,14 @@ def _saving(pair: Pair) -> Saving:
         settings=pair.settings,
         against=pair.against,
         dataset=pair.dataset,
-        images=len(by_image),
+        images=len(saved[0]),
         seeds=len(pair.seeds),
         trained_parameters=int(count) if count else None,
         bpp=mean("bpp"),
-        saved_percent=fmean(by_image),
-        low=low,
-        high=high,
-        between_seeds=stdev(means) if len(means) > 1 else None,
+        saved_percent=total.mean,
+        low=total.low,
+        high=total.high,
+        between_seeds=total.between_seeds,
         psnr_change=mean("psnr") - mean("psnr", 1),
         encode_seconds=mean("encode_seconds"),
         decode_seconds=mean("decode_seconds"),
