@@ -90,10 +90,14 @@ class RateWeights(nn.Module):
     @torch.no_grad()
     def network(self, model: CompressionModel, rate: int) -> CompressionModel:
         """The network of a rate, a copy."""
-        network = copy.deepcopy(model)
+        return self.put_into(copy.deepcopy(model), rate)
+
+    @torch.no_grad()
+    def put_into(self, model: CompressionModel, rate: int) -> CompressionModel:
+        """`model` itself, with the weights of a rate; the shared ones are gone."""
         for name, value in self.of(model, rate).items():
-            network.get_parameter(name).copy_(value)
-        return network.requires_grad_(True)
+            model.get_parameter(name).copy_(value)
+        return model.requires_grad_(True)
 
 
 class MultiRateNetwork(nn.Module):
@@ -113,8 +117,15 @@ class MultiRateNetwork(nn.Module):
         self.rates = RateWeights(self.model, lmbdas)
 
     def network(self, rate: int | None = None) -> CompressionModel:
-        """The network of a rate, 0 to K - 1, or of the middle one."""
-        return self.rates.network(self.model, self.rates.count // 2 if rate is None else rate)
+        """The network of a rate, 0 to K - 1, or of the middle one; a copy."""
+        return self.rates.network(self.model, self._rate(rate))
+
+    def turn_into(self, rate: int | None = None) -> CompressionModel:
+        """As `network`, but for the copy: this one is not to be used any more."""
+        return self.rates.put_into(self.model, self._rate(rate))
+
+    def _rate(self, rate: int | None) -> int:
+        return self.rates.count // 2 if rate is None else rate
 
 
 def _readers_and_writers_of_y_hat(model: CompressionModel) -> tuple[frozenset[str], frozenset[str]]:

@@ -21,13 +21,17 @@ def load_model(source: ModelSource) -> CompressionModel:
     Raises:
         CheckpointError: there is neither, or it is damaged or not of this package.
     """
-    return _load(source).model
+    return load_codec(source)[0]
 
 
 def load_codec(source: ModelSource) -> tuple[CompressionModel, bool]:
     """As `load_model`, and whether the diffusion decoder of the source, if it has one, looks at a texture map."""
     loaded = _load(source)
-    return loaded.model, loaded.decoder.get("texture_map", False)
+    network = loaded.network
+    model = network if isinstance(network, CompressionModel) else network.turn_into(loaded.rate)
+    if loaded.shipped is not None:
+        check_digest(loaded.shipped, model)
+    return model, loaded.decoder.get("texture_map", False)
 
 
 def load_rates(source: ModelSource) -> MultiRateNetwork:
@@ -36,10 +40,12 @@ def load_rates(source: ModelSource) -> MultiRateNetwork:
     Raises:
         CheckpointError: as `load_model`, or it is of one rate.
     """
-    network = _load(source).network
-    if not isinstance(network, MultiRateNetwork):
+    loaded = _load(source)
+    if not isinstance(loaded.network, MultiRateNetwork):
         raise CheckpointError(f"{source}: is of one rate, not of several")
-    return network
+    if loaded.shipped is not None:
+        check_digest(loaded.shipped, loaded.network.network(loaded.rate))
+    return loaded.network
 
 
 def build_network(init_args: dict[str, Any]) -> CompressionModel | MultiRateNetwork:
@@ -61,10 +67,12 @@ class _Loaded(NamedTuple):
     """What a source has."""
 
     network: CompressionModel | MultiRateNetwork
-    model: CompressionModel
-    """of the rate that is meant"""
+    rate: int | None
+    """that is meant, from 0, of several; none: the middle one"""
     decoder: dict[str, Any]
     """settings of its diffusion decoder; empty without one"""
+    shipped: Model | None
+    """whose card has the digest of the network of the rate"""
 
 
 def _load(source: ModelSource) -> _Loaded:
@@ -72,14 +80,11 @@ def _load(source: ModelSource) -> _Loaded:
     if isinstance(found, Model):
         codec = Catalogue(found.folder).codec_of(found)
         network = load_network(codec, lambda: build_network(codec.card.init_args))
-        model = network_of(network, codec.card.rate)
-        check_digest(codec, model)
-        return _Loaded(network, model, _decoder_settings(found))
+        return _Loaded(network, codec.card.rate, _decoder_settings(found), codec)
     content = read_checkpoint(found)
     network = build_network(content.init_args)
     load_weights(network, content, "model." if isinstance(network, CompressionModel) else "")
-    model = network_of(network, content.init_args.get("rate"))
-    return _Loaded(network, model, content.init_args.get("decoder", {}))
+    return _Loaded(network, content.init_args.get("rate"), content.init_args.get("decoder", {}), None)
 
 
 def _decoder_settings(model: Model) -> dict[str, Any]:

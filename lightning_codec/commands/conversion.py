@@ -1,5 +1,6 @@
 """Running the jobs of a conversion: progress, one line for each file, the total, and what failed."""
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -69,6 +70,9 @@ def convert(jobs: Sequence[Job], work: Callable[[Job, Steps], Coded]) -> int:
                 done.append(coded)
                 print(f"{job.source!s:<{label}}  {_figures(coded)}", flush=True)
             progress.advance(task)
+    # What torch and the model have made stays to the end, where the interpreter would look through it for garbage: half
+    # a second.
+    gc.freeze()
     if len(jobs) > 1:
         print(_total(done, len(jobs)))
     return 0 if len(done) == len(jobs) else EXIT_ERROR
