@@ -1,4 +1,4 @@
-"""The committed comparisons of the ablation are those of the committed images."""
+"""The committed comparisons of the ablations are those of the committed images."""
 
 import csv
 from pathlib import Path
@@ -6,6 +6,7 @@ from statistics import fmean
 
 import pytest
 
+from lightning_codec.cluster.changes import write_changes
 from lightning_codec.cluster.grid import Axis
 from lightning_codec.cluster.images import write_images
 from lightning_codec.cluster.pairing import SEED, pairs
@@ -15,6 +16,7 @@ from lightning_codec.cluster.sweep import Sweep
 ABLATION = Path(__file__).resolve().parents[2] / "configs" / "experiment" / "ablation"
 SEEDS = sorted(ABLATION.glob("entropy_seed*.csv"))
 NETWORK = "model.init_args.network"
+DECODER = "model.init_args.decoder"
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -29,19 +31,50 @@ def number(text: str) -> float | str:
         return text
 
 
-def test_savings_are_those_of_the_images(tmp_path: Path) -> None:
-    seeds = [path.stem.removeprefix("entropy_seed") for path in SEEDS]
-    networks = sorted({row[NETWORK] for path in SEEDS for row in rows(path)})
-    sweep = Sweep(tmp_path, (), (Axis(SEED, tuple(seeds)), Axis(NETWORK, tuple(networks))))
-    _, images = write_images(sweep, SEEDS)
-    written = rows(write_savings(tmp_path, pairs(sweep, images, Axis(NETWORK, tuple(networks)))))
-    committed = rows(ABLATION / "entropy_savings.csv")
-    assert len(written) == len(committed) >= len(networks)
+def check_same(written: list[dict[str, str]], committed: list[dict[str, str]]) -> None:
+    """Compare tables, numbers but for the last digits of means, which depend on the processor."""
+    assert len(written) == len(committed)
     for line, expected in zip(written, committed, strict=True):
-        for column, text in expected.items():  # the last digits of a mean depend on the processor
+        for column, text in expected.items():
             value = number(text)
             close = value if isinstance(value, str) else pytest.approx(value, rel=1e-9, abs=1e-9)
             assert number(line[column]) == close, column
+
+
+def test_savings_are_those_of_the_images(tmp_path: Path) -> None:
+    seeds = [path.stem.removeprefix("entropy_seed") for path in SEEDS]
+    networks = Axis(NETWORK, tuple(sorted({row[NETWORK] for path in SEEDS for row in rows(path)})))
+    sweep = Sweep(tmp_path, (), (Axis(SEED, tuple(seeds)), networks))
+    _, images = write_images(sweep, SEEDS)
+    written = rows(write_savings(tmp_path, pairs(sweep, images, networks)))
+    assert len(written) >= len(networks.values)
+    check_same(written, rows(ABLATION / "entropy_savings.csv"))
+
+
+def test_changes_are_those_of_the_images(tmp_path: Path) -> None:
+    table = ABLATION / "decoder_images.csv"
+    decoders = tuple(dict.fromkeys(row[DECODER] for row in rows(table)))
+    against = tuple(value for value in decoders if Path(value).stem in ("isotropic", "blur_4"))
+    sweep = Sweep(tmp_path, (), (Axis(DECODER, decoders),))
+    _, images = write_images(sweep, [table])
+    written = rows(write_changes(tmp_path, pairs(sweep, images, Axis(DECODER, against))))
+    check_same(written, rows(ABLATION / "decoder_changes.csv"))
+
+
+def test_every_decoder_has_every_image_of_the_same_files_and_a_frechet_distance() -> None:
+    images = rows(ABLATION / "decoder_images.csv")
+    sets = {row["decoder"]: row for row in rows(ABLATION / "decoder_frechet.csv")}
+    assert sets.keys() == {path.stem for path in (ABLATION / "decoder").glob("*.yaml")}
+    files = {row["name"]: row["bytes"] for row in images}
+    assert len(files) == 24
+    for decoder, measured in sets.items():
+        own = [row for row in images if Path(row[DECODER]).stem == decoder]
+        assert len(own) == int(measured["images"]) == 24
+        assert {row["name"]: row["bytes"] for row in own} == files
+        # Coded and decoded a second time, by another command.
+        assert fmean(float(row["bpp"]) for row in own) == pytest.approx(float(measured["bpp"]), rel=1e-9)
+        assert fmean(float(row["psnr"]) for row in own) == pytest.approx(float(measured["psnr"]), abs=0.001)
+        assert float(measured["frechet_vgg64"]) > 0
 
 
 @pytest.mark.parametrize("path", SEEDS, ids=lambda path: path.stem)
