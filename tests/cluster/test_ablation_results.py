@@ -77,6 +77,24 @@ def test_every_decoder_has_every_image_of_the_same_files_and_a_frechet_distance(
         assert float(measured["frechet_vgg64"]) > 0
 
 
+def test_every_number_of_steps_has_every_image_of_the_same_files_from_either_start() -> None:
+    settings: dict[tuple[float, int], list[dict[str, str]]] = {}
+    for row in rows(ABLATION / "decoder_steps.csv"):
+        settings.setdefault((float(row["t_start"]), int(row["steps"])), []).append(row)
+    assert settings.keys() == {(start, 2**k) for start in (0.25, 1.0) for k in range(7)}
+    files = {row["image"]: row["bytes"] for row in settings[0.25, 1]}
+    assert len(files) == 24
+    for measured in settings.values():
+        assert len(measured) == len(files)
+        assert {row["image"]: row["bytes"] for row in measured} == files
+    # What README says: from eight steps on nothing changes, whatever the start.
+    for metric, tolerance in (("psnr", 0.01), ("stlpips_alex", 0.001), ("stlpips_vgg", 0.0005)):
+        means = [fmean(float(row[metric]) for row in of) for (_, steps), of in settings.items() if steps >= 8]
+        assert means == pytest.approx([fmean(means)] * 8, abs=tolerance), metric
+    seconds = [fmean(float(row["decode_seconds"]) for row in settings[1.0, steps]) for steps in (1, 4, 16, 64)]
+    assert seconds == sorted(seconds)
+
+
 @pytest.mark.parametrize("path", SEEDS, ids=lambda path: path.stem)
 def test_a_seed_has_every_image_of_every_network_at_one_distortion(path: Path) -> None:
     images = rows(path)
