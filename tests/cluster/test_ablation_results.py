@@ -17,6 +17,7 @@ ABLATION = Path(__file__).resolve().parents[2] / "configs" / "experiment" / "abl
 SEEDS = sorted(ABLATION.glob("entropy_seed*.csv"))
 NETWORK = "model.init_args.network"
 DECODER = "model.init_args.decoder"
+METRICS = ("psnr", "stlpips_alex", "stlpips_vgg")  # columns of decoder_steps.csv and of README
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -88,11 +89,18 @@ def test_every_number_of_steps_has_every_image_of_the_same_files_from_either_sta
         assert len(measured) == len(files)
         assert {row["image"]: row["bytes"] for row in measured} == files
     # What README says: from eight steps on nothing changes, whatever the start.
-    for metric, tolerance in (("psnr", 0.01), ("stlpips_alex", 0.001), ("stlpips_vgg", 0.0005)):
+    for metric, tolerance in zip(METRICS, (0.01, 0.001, 0.0005), strict=True):
         means = [fmean(float(row[metric]) for row in of) for (_, steps), of in settings.items() if steps >= 8]
         assert means == pytest.approx([fmean(means)] * 8, abs=tolerance), metric
     seconds = [fmean(float(row["decode_seconds"]) for row in settings[1.0, steps]) for steps in (1, 4, 16, 64)]
     assert seconds == sorted(seconds)
+    readme = (ABLATION.parents[2] / "README.md").read_text()
+    for steps in (2**k for k in range(7)):
+        line = f"| {steps} |"
+        for start in (0.25, 1.0):
+            psnr, alex, vgg = (fmean(float(row[name]) for row in settings[start, steps]) for name in METRICS)
+            line += f" {psnr:.2f} dB | {alex:.4f} | {vgg:.4f} |"
+        assert line in readme
 
 
 @pytest.mark.parametrize("path", SEEDS, ids=lambda path: path.stem)
