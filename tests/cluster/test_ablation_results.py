@@ -84,7 +84,10 @@ def test_every_number_of_steps_has_every_image_of_the_same_files_from_either_sta
         settings.setdefault((float(row["t_start"]), int(row["steps"])), []).append(row)
     assert settings.keys() == {(start, 2**k) for start in (0.25, 1.0) for k in range(7)}
     files = {row["image"]: row["bytes"] for row in settings[0.25, 1]}
-    assert len(files) == 24
+    assert len(files) == 48  # two pieces of every picture
+    frechet = {(float(row["t_start"]), int(row["steps"])): row for row in rows(ABLATION / "decoder_steps_frechet.csv")}
+    assert frechet.keys() == settings.keys()
+    assert {(row["images"], row["patches"]) for row in frechet.values()} == {("48", "1200")}
     for measured in settings.values():
         assert len(measured) == len(files)
         assert {row["image"]: row["bytes"] for row in measured} == files
@@ -99,7 +102,8 @@ def test_every_number_of_steps_has_every_image_of_the_same_files_from_either_sta
         line = f"| {steps} |"
         for start in (0.25, 1.0):
             psnr, alex, vgg = (fmean(float(row[name]) for row in settings[start, steps]) for name in METRICS)
-            line += f" {psnr:.2f} dB | {alex:.4f} | {vgg:.4f} |"
+            distance = float(frechet[start, steps]["frechet_vgg64"])
+            line += f" {psnr:.2f} dB | {alex:.4f} | {vgg:.4f} | {distance:.0f} |"
         assert line in readme
 
 
