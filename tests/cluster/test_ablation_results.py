@@ -17,6 +17,7 @@ ABLATION = Path(__file__).resolve().parents[2] / "configs" / "experiment" / "abl
 SEEDS = sorted(ABLATION.glob("entropy_seed*.csv"))
 NETWORK = "model.init_args.network"
 DECODER = "model.init_args.decoder"
+README = ABLATION.parents[2] / "README.md"
 METRICS = ("psnr", "stlpips_alex", "stlpips_vgg")  # columns of decoder_steps.csv and of README
 
 
@@ -50,6 +51,27 @@ def test_savings_are_those_of_the_images(tmp_path: Path) -> None:
     written = rows(write_savings(tmp_path, pairs(sweep, images, networks)))
     assert len(written) >= len(networks.values)
     check_same(written, rows(ABLATION / "entropy_savings.csv"))
+
+
+def test_readme_has_the_savings_of_every_part() -> None:
+    """The order of the parts is README's own: each row is one more part, or one part against another."""
+    savings = {
+        (Path(row[NETWORK]).stem, Path(row["against"]).stem, row["dataset"]): row
+        for row in rows(ABLATION / "entropy_savings.csv")
+    }
+    laplacian = "global_laplacian"
+    parts = [(laplacian, "hyperprior"), ("even", "hyperprior"), ("uneven", "even"), ("local", "uneven")]
+    parts += [(biased, "local") for biased in (laplacian, "global_none", "global_learned")]
+    parts += [(laplacian, other) for other in ("global_none", "global_learned", "global_shared")]
+    parts += [("window_8", laplacian)]
+    lines = README.read_text().split("| bytes saved | Kodak", 1)[1].splitlines()[2:]
+    for (part, against), line in zip(parts, lines[: len(parts)], strict=True):
+        cells = [cell.strip() for cell in line.strip("|").split("|")][1:]
+        for dataset, cell in zip(("kodak", "test"), cells, strict=True):
+            row = savings[part, against, dataset]
+            saved, low, high, seeds = (float(row[key]) for key in ("saved_percent", "low", "high", "between_seeds"))
+            assert cell == f"{saved:.1f} % ({low:.1f} to {high:.1f}), ± {seeds:.1f}", line
+    assert not lines[len(parts)].startswith("|")
 
 
 def test_changes_are_those_of_the_images(tmp_path: Path) -> None:
@@ -97,7 +119,7 @@ def test_every_number_of_steps_has_every_image_of_the_same_files_from_either_sta
         assert means == pytest.approx([fmean(means)] * 8, abs=tolerance), metric
     seconds = [fmean(float(row["decode_seconds"]) for row in settings[1.0, steps]) for steps in (1, 4, 16, 64)]
     assert seconds == sorted(seconds)
-    readme = (ABLATION.parents[2] / "README.md").read_text()
+    readme = README.read_text()
     for steps in (2**k for k in range(7)):
         line = f"| {steps} |"
         for start in (0.25, 1.0):
