@@ -4,7 +4,7 @@ import pytest
 
 from lightning_codec.codec import Codec
 from lightning_codec.errors import UserError
-from lightning_codec.shipped.catalogue import FOLDER, Catalogue
+from lightning_codec.shipped.catalogue import FOLDER, Catalogue, Model, shipped
 from lightning_codec.shipped.sample import sample_picture
 from tests.shipped.fleet import fleet, ships
 
@@ -78,3 +78,16 @@ def test_the_models_of_the_package_have_sound_cards() -> None:
     decoded = [Catalogue(FOLDER).codec_of(model).card.name for model in models if model.card.kind != "entropy codec"]
     assert len(set(decoded)) == len(decoded)
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 30 * 2**20
+
+
+@pytest.mark.parametrize("model", shipped().models(), ids=lambda model: model.card.name)
+def test_readme_has_the_figures_of_the_card(model: Model) -> None:
+    codec = shipped().codec_of(model)
+    kind = "entropy codec" if codec == model else "diffusion decoder"
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    (line,) = (line for line in readme.splitlines() if line.startswith(f"| {kind}, `{codec.card.name}` |"))
+    figures = [float(cell) for cell in line.strip("|").split("|")[1:]]
+    measured = model.card.facts.results["kodak"]
+    expected = [measured[key] for key in ("bpp", "psnr", "ms_ssim", "stlpips_alex", "stlpips_vgg")]
+    for figure, value, digits in zip(figures, expected, (3, 2, 4, 3, 3), strict=True):
+        assert figure == pytest.approx(value, abs=0.51 * 10**-digits)
