@@ -70,7 +70,7 @@ def test_readme_has_the_savings_of_every_part() -> None:
         for dataset, cell in zip(("kodak", "test"), cells, strict=True):
             row = savings[part, against, dataset]
             saved, low, high, seeds = (float(row[key]) for key in ("saved_percent", "low", "high", "between_seeds"))
-            assert cell == f"{saved:.1f} % ({low:.1f} to {high:.1f}), ± {seeds:.1f}", line
+            assert cell == f"{round(saved, 1) + 0.0:.1f} % ({low:.1f} to {high:.1f}), ± {seeds:.1f}", line
     assert not lines[len(parts)].startswith("|")
 
 
