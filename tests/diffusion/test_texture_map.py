@@ -1,10 +1,14 @@
 """What texture is missing where: closed forms, places, and what the network sees of it."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
+from lightning_codec.diffusion.dct import dct_matrix, frequencies
 from lightning_codec.diffusion.denoiser import Denoiser
+from lightning_codec.diffusion.texture import BANDS, BLOCK, FLOORS
 from lightning_codec.diffusion.texture_map import texture_levels
 from tests.tiny import TINY_NETWORK, seeing_denoiser, tiny_denoiser
 
@@ -33,6 +37,19 @@ def test_slow_changes_and_colour_are_not_texture() -> None:
     assert int(texture_levels(slope, torch.zeros_like(slope)).max()) == 0
     colour = grain() * torch.tensor([1.0, 0.0, -1.0])[:, None, None]
     assert int(texture_levels(colour, torch.zeros_like(colour)).max()) == 0
+
+
+@pytest.mark.parametrize("columns", [False, True])
+def test_stripes_are_as_much_as_any_texture_of_their_rings(columns: bool) -> None:
+    """Levels are of whole rings, whatever the direction: two coefficients c of each are 6 c^2 over its members."""
+    waves = dct_matrix(BLOCK, torch.zeros(()))[2:].sum(0)  # twice in every ring but the lowest, along a row
+    x = 0.12 / BLOCK**0.5 * waves.repeat(4).expand(1, 3, 64, 64)
+    radius = frequencies(BLOCK, BLOCK, x).squared.sqrt() / math.pi * BANDS
+    members = [int((radius.long().clamp(max=BANDS - 1) == ring).sum()) for ring in range(1, BANDS)]
+    missing = sum(math.log(6 * 0.12**2 / count / FLOORS[0] + 1.0) for count in members) / len(members)
+    assert missing == pytest.approx(3.0, abs=0.4)
+    levels = texture_levels(x.mT if columns else x, torch.zeros(1, 3, 64, 64))
+    assert set(levels.flatten().tolist()) == {3}
 
 
 def test_every_block_speaks_of_its_own_pixels() -> None:
