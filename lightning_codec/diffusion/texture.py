@@ -14,6 +14,8 @@ DIRECTIONS = 3
 FLOORS = ((1.5 / 127.5) ** 2, (0.5 / 127.5) ** 2, (0.5 / 127.5) ** 2)
 # Grain where there was none is seen sooner than texture that is missing, and coloured grain is in no photograph.
 EXCESSES = (1.6, 4.0, 4.0)
+# More than brightness in excess: a band that is too weak in the whole is worth strengthening in every block.
+WHOLE = 2.0
 
 
 def band_energies(x: Tensor, directions: int = 1) -> Tensor:
@@ -45,12 +47,12 @@ def band_energies(x: Tensor, directions: int = 1) -> Tensor:
 def texture_distance(x_hat: Tensor, x: Tensor) -> Tensor:
     """How much the energies of bands differ, block by block and in the whole picture, of every image: [B].
 
-    The sum of two means of |ln((E(x_hat) + floor) / (E(x) + floor))|, over bands and blocks, where too much energy
-    counts `EXCESSES` times, and over the bands of the picture; bands are rings in `DIRECTIONS` parts. Where nothing but
-    the mean of what could be there is drawn, energy is missing; where grain covers a flat region, there is too much of
-    it. Both are seen here, whatever the place of every single detail. What is best for every single block is a low
-    quantile of its energy, the median were both sides alike, and less than the mean: hence the energy of the whole,
-    which goes where texture is.
+    The sum of two means of |ln((E(x_hat) + floor) / (E(x) + floor))|: over bands and blocks, where too much energy
+    counts `EXCESSES` times, and, `WHOLE` times, over the bands of the picture; bands are rings in `DIRECTIONS` parts.
+    Where nothing but the mean of what could be there is drawn, energy is missing; where grain covers a flat region,
+    there is too much of it. Both are seen here, whatever the place of every single detail. What is best for every
+    single block is a low quantile of its energy, the median were both sides alike, and less than the mean: hence the
+    energy of the whole, which goes where texture is.
 
     Args:
         x_hat: estimates [B, 3, H, W] in [-1, 1].
@@ -63,4 +65,4 @@ def texture_distance(x_hat: Tensor, x: Tensor) -> Tensor:
     blocks = torch.maximum(excess * blocks, -blocks)
     there, wanted = (energies.mean((-2, -1), keepdim=True) + floor for energies in (estimate, original))
     whole = (there / wanted).log().abs()
-    return blocks.flatten(1).mean(1) + whole.flatten(1).mean(1)
+    return blocks.flatten(1).mean(1) + WHOLE * whole.flatten(1).mean(1)

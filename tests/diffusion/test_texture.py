@@ -12,6 +12,7 @@ from lightning_codec.diffusion.texture import (
     DIRECTIONS,
     EXCESSES,
     FLOORS,
+    WHOLE,
     band_energies,
     texture_distance,
 )
@@ -66,13 +67,13 @@ def test_the_mean_of_a_block_counts_in_no_band() -> None:
 def test_distance_in_closed_form() -> None:
     """One band of one of three channels differs: its log ratio over 3 x 24 bands, in the blocks more for an excess.
 
-    All blocks are alike, so the whole picture differs by what every block does.
+    All blocks are alike, so the whole picture differs by what every block does; it counts twice.
     """
     weak, strong = cosine(0, 3, 0.05), cosine(0, 3, 0.4)
     low, high = (float(band_energies(x, DIRECTIONS)[0, 0, 3, 0, 0]) for x in (weak, strong))
     ratio = math.log((high + FLOOR) / (low + FLOOR)) / PARTS
-    assert texture_distance(weak, strong).tolist() == pytest.approx([2.0 * ratio], rel=1e-5)
-    assert texture_distance(strong, weak).tolist() == pytest.approx([(EXCESS + 1.0) * ratio], rel=1e-5)
+    assert texture_distance(weak, strong).tolist() == pytest.approx([(1.0 + 2.0) * ratio], rel=1e-5)
+    assert texture_distance(strong, weak).tolist() == pytest.approx([(EXCESS + WHOLE) * ratio], rel=1e-5)
     assert texture_distance(strong, -strong).tolist() == pytest.approx([0.0], abs=1e-9)  # its place does not count
 
 
@@ -81,7 +82,7 @@ def test_the_same_energy_in_another_direction_is_a_distance() -> None:
     along, across = cosine(3, 0, 0.2), cosine(0, 3, 0.2)
     assert torch.allclose(band_energies(along), band_energies(across), atol=1e-12)
     ratio = math.log(float(band_energies(along, DIRECTIONS)[0, 0, 5, 0, 0]) / FLOOR + 1.0) / PARTS
-    assert texture_distance(across, along).tolist() == pytest.approx([(EXCESS + 3.0) * ratio], rel=1e-4)
+    assert texture_distance(across, along).tolist() == pytest.approx([(EXCESS + 1.0 + 2.0 * WHOLE) * ratio], rel=1e-4)
 
 
 def test_coloured_grain_counts_more_and_from_a_lower_level_on() -> None:
@@ -91,9 +92,9 @@ def test_coloured_grain_counts_more_and_from_a_lower_level_on() -> None:
     energy = float(band_energies(weak, DIRECTIONS)[0, 0, 3, 0, 0])
     assert float(band_energies(colour * weak, DIRECTIONS)[0, 2, 3, 0, 0]) == pytest.approx(energy)
     grey, green = (math.log(energy / floor + 1.0) / PARTS for floor in (FLOORS[0], FLOORS[2]))
-    assert texture_distance(weak, none).tolist() == pytest.approx([(1.6 + 1.0) * grey], rel=1e-4)
-    assert texture_distance(colour * weak, none).tolist() == pytest.approx([(4.0 + 1.0) * green], rel=1e-4)
-    assert texture_distance(none, colour * weak).tolist() == pytest.approx([2.0 * green], rel=1e-4)
+    assert texture_distance(weak, none).tolist() == pytest.approx([(1.6 + WHOLE) * grey], rel=1e-4)
+    assert texture_distance(colour * weak, none).tolist() == pytest.approx([(4.0 + WHOLE) * green], rel=1e-4)
+    assert texture_distance(none, colour * weak).tolist() == pytest.approx([(1.0 + WHOLE) * green], rel=1e-4)
 
 
 def test_energy_that_is_in_the_wrong_blocks_is_not_missing_in_the_whole() -> None:
@@ -105,7 +106,7 @@ def test_energy_that_is_in_the_wrong_blocks_is_not_missing_in_the_whole() -> Non
     block = math.log((high + FLOOR) / (low + FLOOR)) / PARTS
     whole = math.log((high + FLOOR) / ((low + high) / 2 + FLOOR)) / PARTS
     assert texture_distance(swapped, pair).tolist() == pytest.approx([(EXCESS + 1.0) / 2.0 * block], rel=1e-5)
-    assert texture_distance(twice, pair).tolist() == pytest.approx([EXCESS / 2.0 * block + whole], rel=1e-5)
+    assert texture_distance(twice, pair).tolist() == pytest.approx([EXCESS / 2.0 * block + WHOLE * whole], rel=1e-5)
 
 
 def test_blur_grain_and_a_grid_are_all_seen_and_what_is_invisible_is_not() -> None:
@@ -119,3 +120,12 @@ def test_blur_grain_and_a_grid_are_all_seen_and_what_is_invisible_is_not() -> No
     assert bool((texture_distance(textured + grid, textured) > 0.02).all())
     assert bool((texture_distance(textured + 0.0003 * torch.randn(2, 3, 64, 64), textured) < 0.02).all())
     assert bool((texture_distance(textured + 0.001 * torch.randn(2, 1, 64, 64), textured) < 0.02).all())  # grey
+
+
+def test_a_band_too_weak_in_the_whole_is_worth_strengthening_where_it_is_right() -> None:
+    """One of sixteen blocks has half its wave and all others theirs: 1 % more of them all is nearer."""
+    wave = cosine(0, 9, 0.4)[..., :16, :16]
+    original = torch.cat([wave] * 16, -1)
+    estimate = torch.cat([0.5 * wave] + [wave] * 15, -1)
+    stronger, same, weaker = (float(texture_distance(scale * estimate, original)) for scale in (1.01, 1.0, 0.99))
+    assert stronger < same < weaker
