@@ -129,3 +129,11 @@ def test_a_band_too_weak_in_the_whole_is_worth_strengthening_where_it_is_right()
     estimate = torch.cat([0.5 * wave] + [wave] * 15, -1)
     stronger, same, weaker = (float(texture_distance(scale * estimate, original)) for scale in (1.01, 1.0, 0.99))
     assert stronger < same < weaker
+
+
+def test_images_of_a_batch_do_not_answer_for_each_other() -> None:
+    """What is too weak in one image is not made up for by what is too strong in the other."""
+    weak, strong = cosine(0, 3, 0.05), cosine(0, 3, 0.4)
+    both = texture_distance(torch.cat([weak, strong]), torch.cat([strong, weak]))
+    alone = [float(texture_distance(weak, strong)), float(texture_distance(strong, weak))]
+    assert both.tolist() == pytest.approx(alone, rel=1e-9)
